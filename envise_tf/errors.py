@@ -1,0 +1,63 @@
+"""The error a user can mend, and how a command reports it."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import functools
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: one line that says what was given, what was expected and what to do."""
+
+
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Returns "nearest: a, b" for the known names most like `name`, or the first known ones when none is alike."""
+    known = sorted(known)
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"nearest: {', '.join(alike)}" if alike else f"known: {', '.join(known[:10])}"
+
+
+def reports_user_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Returns `command` with every user's mistake turned into one line on stderr and exit code 2.
+
+    A full disk and a missing permission count as such, wherever they strike. Ctrl-C exits with 130.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: object, **kwargs: object) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            _exit(str(error))
+        except KeyboardInterrupt:
+            print("interrupted; start again with --resume to go on", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            line = storage_problem(error)
+            if line is None:
+                raise
+            _exit(line)
+
+    return wrapped
+
+
+def storage_problem(error: BaseException) -> str | None:
+    """Returns one line for an error of the file system (full, read-only or forbidden), else None.
+
+    TensorFlow wraps the system's error in its own classes, so its text is looked at too.
+    """
+    text = str(error).splitlines()[0] if str(error) else ""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
+        return f"the disk is full ({text}): free some space, then start again with --resume"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "Permission denied" in text:
+        return f"no permission to write ({text}): choose another --out"
+    return None
+
+
+def _exit(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)

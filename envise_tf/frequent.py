@@ -1,0 +1,26 @@
+"""Which classes really occur: found from the teacher's predictions, never from labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def frequent_classes(predictions: np.ndarray, coverage: float, min_share: float) -> np.ndarray:
+    """Returns the smallest set of predicted classes that covers `coverage` of a window, each above `min_share`.
+
+    Our choice, see `docs/method.md`. With a teacher that errs, no set of frequent classes covers 99 %: the errors are
+    spread over classes of a few images each, and `min_share` keeps these out.
+
+    Args:
+        predictions: int, (images,), the class that the teacher predicts for each image of the window.
+        coverage: share of the window in (0, 1].
+        min_share: least share of the window that a class must have, in [0, 1).
+
+    Returns:
+        int64, (classes,), ascending; empty when no class reaches `min_share`.
+    """
+    classes, counts = np.unique(predictions, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    shares = counts[order] / max(len(predictions), 1)
+    needed = np.cumsum(shares) - shares < coverage - 1e-9
+    return np.sort(classes[order][needed & (shares >= min_share)]).astype(np.int64)

@@ -1,0 +1,56 @@
+"""Augmentation of a whole batch at once, the same for teacher and student.
+
+Flip and shift are one projective transform for the batch, cutout one mask: no loop over images. Every random
+number comes from a seed pair, so a resumed run sees the pixels that an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def augmented(images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: float, cutout: float) -> tf.Tensor:
+    """Returns the images, each flipped, shifted and partly covered by its own draw.
+
+    Args:
+        images: uint8, (batch, height, width, 3), 0..255.
+        seed: int64, (2,); the same seed gives the same result.
+        flip: mirror every second image (at random) from left to right.
+        shift: largest shift along each axis, as a share of the side; what comes in is a reflection of the image.
+        cutout: side of a grey square laid over each image, as a share of the side [DeVries and Taylor 2017].
+
+    Returns:
+        uint8, the shape of `images`.
+    """
+    seeds = tf.random.split(seed, 3)
+    images = _moved(images, seeds[0], seeds[1], flip, shift)
+    return _covered(images, seeds[2], cutout) if cutout else images
+
+
+def _moved(images: tf.Tensor, flip_seed: tf.Tensor, shift_seed: tf.Tensor, flip: bool, shift: float) -> tf.Tensor:
+    count, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
+    sides = tf.cast(tf.stack([width, height]), tf.float32)
+    offset = tf.round(tf.random.stateless_uniform((count, 2), shift_seed, -shift, shift) * sides)
+    mirror = tf.random.stateless_uniform((count,), flip_seed) < (0.5 if flip else 0.0)
+    ones, zeros = tf.ones((count,)), tf.zeros((count,))
+    # Rows of a projective transform: output (x, y) shows input (a0 x + a1 y + a2, b0 x + b1 y + b2).
+    x_scale = tf.where(mirror, -ones, ones)
+    x_start = tf.where(mirror, (sides[0] - 1) * ones, zeros) + offset[:, 0]
+    transform = tf.stack([x_scale, zeros, x_start, zeros, ones, offset[:, 1], zeros, zeros], axis=1)
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=transform,
+        output_shape=tf.stack([height, width]),
+        interpolation="NEAREST",
+        fill_mode="REFLECT",
+        fill_value=0.0,
+    )
+
+
+def _covered(images: tf.Tensor, seed: tf.Tensor, cutout: float) -> tf.Tensor:
+    count, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
+    centre = tf.random.stateless_uniform((count, 2), seed)
+    rows = tf.abs(tf.linspace(0.0, 1.0, height)[tf.newaxis] - centre[:, :1]) < cutout / 2
+    columns = tf.abs(tf.linspace(0.0, 1.0, width)[tf.newaxis] - centre[:, 1:]) < cutout / 2
+    hidden = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
+    return tf.where(hidden, tf.constant(127, images.dtype), images)

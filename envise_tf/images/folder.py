@@ -1,0 +1,205 @@
+"""A folder of JPEG, PNG and WebP files: the user's own photographs, labelled by sub-folder or not at all."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from envise_tf.errors import UserError
+from envise_tf.images.source import UNLABELLED, Source, Split, fingerprint
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+_LOG = logging.getLogger("envise_tf")
+_SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
+_TEST_EVERY = 5
+_ORDER_SEED = 0
+
+_File = tuple[str, int]
+"""The path of an image and its label."""
+
+
+class Folder(Source):
+    """A tree of image files, found below `path` with any case of extension, in one of three layouts.
+
+    - `train/CLASS/**`, `test/CLASS/**` (or `val` where there is no `test`): the splits are these folders.
+    - `CLASS/**`: every fifth file of a class, by name, is a test image (our choice), the first one included.
+    - images in `path` itself and no class folders: unlabelled, and without a test split.
+
+    Classes are sorted by name; a folder without images is none, and names that start with a dot are passed over.
+    Each image is turned upright by its EXIF tag, cut to its central square, and resized to `size` x `size`
+    (bilinear, antialiased); transparency is laid over white. The order is one fixed shuffle of the sorted paths, so
+    that the classes are mixed and two runs agree.
+
+    A file that cannot be read is logged once, skipped, and kept in `unreadable`.
+
+    Args:
+        path: the folder.
+        size: height and width in pixels of the images that come out, >= 1.
+
+    Raises:
+        UserError: no such folder, no images in it, or its splits disagree about the classes.
+    """
+
+    name = "folder"
+
+    def __init__(self, path: str, size: int) -> None:
+        if size < 1:
+            raise UserError(f"image size {size} given: expected at least 1 pixel")
+        self.size: int = size
+        self.unreadable: set[str] = set()
+        """The paths of the files that could not be read so far."""
+        self._path = Path(path).expanduser()
+        self.class_names, self._files = _found(self._path)
+
+    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+        """See `Source.examples`; the fingerprint is that of the encoded file. Unreadable files are left out."""
+        if split not in self._files:
+            expected = " or ".join(f"{folder}/" for folder in _SPLIT_FOLDERS[split])
+            raise UserError(
+                f"{self._path} has no images for '{split}': expected {expected} with class folders beside the other "
+                "split's; add it or choose another folder"
+            )
+        files = [file for file in self._files[split] if labels is None or file[1] in labels]
+        # Typed by hand, because both may be empty.
+        paths = tf.constant([os.fsencode(path) for path, _ in files], tf.string)
+        examples = tf.data.Dataset.from_tensor_slices((paths, tf.constant([label for _, label in files], tf.int64)))
+        examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return examples.filter(lambda example, is_readable: is_readable).map(lambda example, _: example)
+
+    def _example(self, path: tf.Tensor, label: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        # Pillow rather than TensorFlow, which knows no WebP, no EXIF rotation and no 16-bit grey.
+        image, content, is_readable = tf.numpy_function(self._read, [path], [tf.uint8, tf.uint8, tf.bool])
+        image.set_shape((self.size, self.size, 3))
+        is_readable.set_shape(())
+        return {"image": image, "label": label, "fingerprint": fingerprint(content)}, is_readable
+
+    def _read(self, path: bytes) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+        """Returns the image, the bytes of its file (uint8, (bytes,)), and whether it could be read."""
+        name = os.fsdecode(path)
+        try:
+            content = Path(name).read_bytes()
+            image = decoded_square(content, self.size)
+        except Exception as error:  # whatever a broken file makes a decoder raise
+            self._note_unreadable(name, error)
+            return np.zeros((self.size, self.size, 3), np.uint8), np.zeros(0, np.uint8), np.False_
+        return image, np.frombuffer(content, np.uint8), np.True_
+
+    def _note_unreadable(self, name: str, error: Exception) -> None:
+        if name in self.unreadable:
+            return
+        self.unreadable.add(name)
+        _LOG.warning("skipped %s: it cannot be read as an image (%s)", name, error)
+
+
+def decoded_square(content: bytes, size: int) -> np.ndarray:
+    """Returns the upright central square of an encoded image, resized: uint8 RGB, (size, size, 3), 0..255.
+
+    Raises:
+        OSError or another error of the decoder: the bytes are damaged or no image.
+    """
+    with Image.open(io.BytesIO(content)) as opened:
+        image = _as_rgb(ImageOps.exif_transpose(opened))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255 rather than scale
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _found(path: Path) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
+    """Returns the class names, and the files of each split that there is, in reading order."""
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}: expected one of JPEG, PNG or WebP files; check the path")
+    split_folders = _split_folders(path)
+    if split_folders:
+        class_names, files = _from_splits(path, split_folders)
+    elif classes := _classes(path):
+        class_names, files = tuple(classes), _split_by_name(classes)
+        _warn_of_loose_files(path)
+    else:
+        class_names, files = (), {"train": [(name, UNLABELLED) for name in _images(path)]}
+    if not any(files.values()):
+        raise UserError(f"folder {path} holds no JPEG, PNG or WebP file: expected images or class folders of images")
+    return class_names, {split: _shuffled(found) for split, found in files.items()}
+
+
+def _split_folders(path: Path) -> dict[Split, Path]:
+    folders: dict[Split, Path] = {}
+    for split, names in _SPLIT_FOLDERS.items():
+        there = [path / name for name in names if (path / name).is_dir()]
+        if there:
+            folders[split] = there[0]
+    return folders
+
+
+def _from_splits(path: Path, folders: dict[Split, Path]) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
+    classes = {split: _classes(folder) for split, folder in folders.items()}
+    for split, folder in folders.items():
+        if not classes[split]:
+            raise UserError(f"{folder} has no class folders with images: expected {folder.name}/CLASS/IMAGE; add them")
+    class_names = tuple(classes.get("train") or classes["test"])
+    strangers = sorted(set(classes.get("test", ())) - set(class_names))
+    if strangers:
+        raise UserError(
+            f"{path} has test classes that its train folder lacks ({', '.join(strangers[:5])}): "
+            "expected the same class folders in both"
+        )
+    files = {
+        split: [(file, class_names.index(name)) for name, images in of_split.items() for file in images]
+        for split, of_split in classes.items()
+    }
+    return class_names, files
+
+
+def _split_by_name(classes: dict[str, list[str]]) -> dict[Split, list[_File]]:
+    files: dict[Split, list[_File]] = {"train": [], "test": []}
+    for label, images in enumerate(classes.values()):
+        for number, file in enumerate(images):
+            files["test" if number % _TEST_EVERY == 0 else "train"].append((file, label))
+    return files
+
+
+def _classes(path: Path) -> dict[str, list[str]]:
+    """Returns the images of each class folder that has some, both sorted by name."""
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = {folder.name: _images(folder) for folder in folders}
+    return {name: images for name, images in found.items() if images}
+
+
+def _images(path: Path) -> list[str]:
+    """Returns the paths of all images below a folder, sorted."""
+    found = []
+    for parent, folders, names in os.walk(path):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
+        found += [os.path.join(parent, name) for name in names if _is_image(name)]
+    return sorted(found)
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _warn_of_loose_files(path: Path) -> None:
+    loose = sorted(entry.name for entry in path.iterdir() if _is_image(entry.name))
+    if loose:
+        _LOG.warning("passed over %d images beside the class folders of %s, such as %s", len(loose), path, loose[0])
+
+
+def _shuffled(files: list[_File]) -> list[_File]:
+    return [files[index] for index in np.random.default_rng(_ORDER_SEED).permutation(len(files))]

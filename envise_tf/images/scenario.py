@@ -1,0 +1,187 @@
+"""Scenarios: which classes a phone really meets (inlier), which it seldom meets (outlier), and which never (absent).
+
+A scenario is a YAML file, shipped in `scenarios/` or the user's own:
+
+    source: cifar100                      # the data set it is made for
+    reason: Why these classes come together.
+    inlier: [people, bicycle]             # classes, or groups of classes where the data set has them
+    outlier: [large_carnivores]
+    absent: rest                          # all remaining classes; the same when left out
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from envise_tf.errors import UserError, nearest_names
+
+Kind = Literal["inlier", "outlier", "absent"]
+
+REST = "rest"
+
+_REQUIRED = ("source", "reason", "inlier", "outlier")
+_KEYS = (*_REQUIRED, "absent")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Three disjoint sets of classes that together are all classes of a source, each in label order.
+
+    Args:
+        name: the name of its file, without the ending.
+        source: the data set it is made for, such as "cifar100".
+        reason: a sentence that says why these classes come together.
+        inlier: the classes that the stream shows, at least one.
+        outlier: the classes that are rare and must be told from the inliers; nobody but the teacher sees them early.
+        absent: the classes that never come.
+    """
+
+    name: str
+    source: str
+    reason: str
+    inlier: tuple[str, ...]
+    outlier: tuple[str, ...]
+    absent: tuple[str, ...]
+
+    def labels(self, kind: Kind, class_names: Sequence[str]) -> tuple[int, ...]:
+        """Returns the labels of one set, ascending.
+
+        Args:
+            kind: "inlier", "outlier" or "absent".
+            class_names: the class names that the scenario was loaded with.
+        """
+        label = {name: index for index, name in enumerate(class_names)}
+        return tuple(sorted(label[name] for name in getattr(self, kind)))
+
+
+def list_scenarios() -> list[str]:
+    """Returns the names of the shipped scenarios, sorted."""
+    return sorted(_shipped(""))
+
+
+def load_scenario(name_or_path: str, class_names: Sequence[str]) -> Scenario:
+    """Returns a shipped scenario by name, or one read from a YAML file, checked against the classes of a source.
+
+    Args:
+        name_or_path: a name of `list_scenarios`, or a path (with a folder or the ending .yaml or .yml).
+        class_names: the class of each label of the source.
+
+    Raises:
+        UserError: there is no such scenario, or it is not one for these classes.
+    """
+    name, text = _text(name_or_path)
+    fields = _fields(name, text)
+    if not class_names:
+        raise UserError(f"scenario {name} names classes, but the images have none: choose a labelled source")
+    groups = class_groups(fields["source"])
+    sets = {kind: _classes(name, fields, kind, groups, class_names) for kind in ("inlier", "outlier", "absent")}
+    if not sets["inlier"]:
+        raise UserError(f"scenario {name} has no inlier class: expected at least one; add some under 'inlier'")
+    _check_disjoint(name, sets)
+    rest = tuple(c for c in class_names if not any(c in members for members in sets.values()))
+    if fields.get("absent", REST) == REST:
+        sets["absent"] = rest
+    elif rest:
+        raise UserError(f"scenario {name} leaves out {_some(rest)}: put them in a set or write 'absent: {REST}'")
+    return Scenario(name, fields["source"], fields["reason"].strip(), **sets)
+
+
+@functools.cache
+def class_groups(source: str) -> dict[str, tuple[str, ...]]:
+    """Returns the named groups of classes that a data set has (the superclasses of CIFAR-100), or none."""
+    text = _shipped("groups").get(source)
+    return {group: tuple(members) for group, members in yaml.safe_load(text).items()} if text else {}
+
+
+def _shipped(folder: str) -> dict[str, str]:
+    """Returns the text of each YAML file in a folder of the shipped scenarios, by its name without the ending."""
+    root = resources.files("envise_tf.images") / "scenarios" / folder
+    files = [file for file in root.iterdir() if file.name.endswith(".yaml")]
+    return {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in files}
+
+
+def _text(name_or_path: str) -> tuple[str, str]:
+    shipped = _shipped("")
+    if name_or_path in shipped:
+        return name_or_path, shipped[name_or_path]
+    path = Path(name_or_path).expanduser()
+    if path.suffix not in (".yaml", ".yml") and os.sep not in name_or_path:
+        raise UserError(
+            f"no scenario is called {name_or_path}: expected a shipped one or the path of a YAML file; "
+            + nearest_names(name_or_path, shipped)
+        )
+    try:
+        return path.stem, path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"cannot read the scenario file {path} ({reason}): expected a YAML file") from error
+
+
+def _fields(name: str, text: str) -> dict[str, Any]:
+    """Returns what the YAML says, with every key and the form of every value checked."""
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"scenario {name} is not YAML{place}: expected the keys {', '.join(_KEYS)}") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"scenario {name} holds no keys: expected {', '.join(_KEYS)}")
+    for key in fields:
+        if key not in _KEYS:
+            raise UserError(f"scenario {name} has the unknown key '{key}'; {nearest_names(str(key), _KEYS)}")
+    missing = [key for key in _REQUIRED if key not in fields]
+    if missing:
+        raise UserError(f"scenario {name} lacks {', '.join(missing)}: expected the keys {', '.join(_KEYS)}")
+    for key, value in fields.items():
+        _check_form(name, key, value)
+    return fields
+
+
+def _check_form(name: str, key: str, value: object) -> None:
+    if key in ("source", "reason"):
+        is_right, expected = isinstance(value, str) and bool(value.strip()), "some text"
+    elif key == "absent" and value == REST:
+        return
+    else:
+        is_right = isinstance(value, list) and all(isinstance(member, str) for member in value)
+        expected = "a list of class names, each in quotes where YAML would not take it for text"
+    if not is_right:
+        raise UserError(f"scenario {name} has {value!r} as '{key}': expected {expected}")
+
+
+def _classes(
+    name: str, fields: dict[str, Any], kind: Kind, groups: dict[str, tuple[str, ...]], class_names: Sequence[str]
+) -> tuple[str, ...]:
+    """Returns the classes of one set in label order, with groups expanded; none where they are the rest."""
+    named = fields.get(kind, REST)
+    if named == REST:
+        return ()
+    expanded = [member for entry in named for member in groups.get(entry, (entry,))]
+    known = set(class_names)
+    unknown = sorted(set(expanded) - known)
+    if unknown:
+        raise UserError(
+            f"scenario {name} (for {fields['source']}) names {_some(unknown)} in '{kind}', which the images do not "
+            f"have; {nearest_names(unknown[0], known | set(groups))}"
+        )
+    return tuple(c for c in class_names if c in expanded)
+
+
+def _check_disjoint(name: str, sets: dict[str, tuple[str, ...]]) -> None:
+    for first, second in (("inlier", "outlier"), ("inlier", "absent"), ("outlier", "absent")):
+        both = [member for member in sets[first] if member in sets[second]]
+        if both:
+            raise UserError(f"scenario {name} has {_some(both)} in both '{first}' and '{second}': keep each in one")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

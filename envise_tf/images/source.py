@@ -1,0 +1,63 @@
+"""What every image source offers: decoded examples of one split, through tf.data."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection
+from typing import Literal
+
+import tensorflow as tf
+
+Split = Literal["train", "test"]
+
+UNLABELLED = -1
+"""The label of an example that has none."""
+
+
+class Source(abc.ABC):
+    """A set of images with two splits, read as a tf.data pipeline; nothing but file names is held in memory.
+
+    Responsible for finding, decoding and fingerprinting images. Not for choosing which of them a stream draws
+    (`stream.py`) nor for changing pixels (`augmentation.py`).
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    """The class of each label; empty where the source is unlabelled."""
+    size: int | None
+    """Height and width in pixels that all images share; None where they differ and must be resized."""
+
+    @abc.abstractmethod
+    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+        """Returns the examples of a split, always in the same order.
+
+        Args:
+            split: "train" or "test".
+            labels: keep only these labels; filtered before anything is decoded. None keeps all.
+
+        Returns:
+            A dataset of dicts with "image" (uint8, (height, width, 3), 0..255), "label" (int64 scalar,
+            `UNLABELLED` where there is none) and "fingerprint" (int64 scalar >= 0, a hash of the content).
+
+        Raises:
+            UserError: the source has no such split.
+        """
+
+
+def fingerprint(content: tf.Tensor) -> tf.Tensor:
+    """Returns a hash of an example's content: int64 scalar in [0, 2^62), the same on every machine.
+
+    FarmHash64 of the bytes, so that it depends neither on the order of a data set nor on its file names.
+
+    Args:
+        content: the decoded uint8 image, or a string scalar of the encoded file.
+    """
+    data = content if content.dtype == tf.uint8 else tf.io.decode_raw(content, tf.uint8)
+    digest = tf.raw_ops.Fingerprint(data=tf.reshape(data, (1, -1)), method="farmhash64")
+    return tf.cast(tf.bitwise.right_shift(tf.bitcast(digest[0], tf.uint64), tf.constant(2, tf.uint64)), tf.int64)
+
+
+def keeps_label(labels: Collection[int]) -> tf.types.experimental.Callable:
+    """Returns a predicate for `Dataset.filter`: is the example's label one of `labels`?"""
+    wanted = tf.constant(sorted(labels), tf.int64)
+    return lambda example: tf.reduce_any(tf.equal(tf.cast(example["label"], tf.int64), wanted))

@@ -1,0 +1,140 @@
+"""An unlabelled stream: shuffled passes over a source, thinned to the class prior that a scenario asks for.
+
+The stream comes in windows of a fixed number of images. Window w depends on the seed and on w alone, never on the
+windows before it; that is what lets a killed run go on with exactly the images it would have seen. Labels decide
+only which images a simulated stream shows; they do not leave this module unless they are asked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tensorflow as tf
+
+from envise_tf.errors import UserError
+from envise_tf.images.augmentation import augmented
+from envise_tf.images.halves import Part, Protocol, is_in_part
+from envise_tf.images.source import Source
+
+_SHUFFLE_BYTES = 128 * 2**20
+_MOST_SHUFFLED = 10_000
+_BATCHES_A_WINDOW = 2**24
+"""More batches than any window has: numbers the batches of all windows without overlap."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What `augmented` does to each training image; see there."""
+
+    flip: bool = False
+    shift: float = 0.0
+    cutout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Images of one part of a source's training split, in windows.
+
+    Args:
+        source: where the images come from.
+        part: which share of the training split, see `halves`.
+        protocol: whether teacher and stream have disjoint halves.
+        labels: the labels that the stream shows; None shows all.
+        prior: share of each of these labels in the stream, label -> probability; None keeps the source's own.
+        window: images a window.
+        batch_size: images a batch; the last incomplete batch of a window is dropped.
+        seed: the same seed gives the same stream.
+    """
+
+    source: Source
+    part: Part
+    protocol: Protocol
+    labels: tuple[int, ...] | None
+    prior: Mapping[int, float] | None
+    window: int
+    batch_size: int
+    seed: int
+
+    @property
+    def batches_a_window(self) -> int:
+        return self.window // self.batch_size
+
+    def batches(self, augmentation: Augmentation, first_window: int = 0) -> tf.data.Dataset:
+        """Returns the endless stream of uint8 image batches (batch_size, height, width, 3), without labels."""
+        return self._batches(augmentation, first_window, lambda example: example["image"])
+
+    def labelled_batches(self, augmentation: Augmentation, first_window: int = 0) -> tf.data.Dataset:
+        """Returns the endless stream as (images, int64 labels): for teachers, which are trained with labels."""
+        return self._batches(augmentation, first_window, lambda example: (example["image"], example["label"]))
+
+    def images(self) -> tf.data.Dataset:
+        """Returns one pass over the part in fixed order, unthinned, as uint8 batches; the last may be smaller.
+
+        For measuring on held-back images.
+        """
+        return self._examples().map(lambda example: example["image"]).batch(self.batch_size).prefetch(2)
+
+    def _batches(
+        self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
+    ) -> tf.data.Dataset:
+        def window(index: tf.Tensor) -> tf.data.Dataset:
+            examples = self._window(index).map(chosen).batch(self.batch_size, drop_remainder=True)
+            return examples.take(self.batches_a_window).enumerate(index * _BATCHES_A_WINDOW)
+
+        def augment(number: tf.Tensor, batch: object) -> object:
+            images, *labels = batch if isinstance(batch, tuple) else (batch,)
+            seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+            images = augmented(
+                images, seed, flip=augmentation.flip, shift=augmentation.shift, cutout=augmentation.cutout
+            )
+            return (images, *labels) if labels else images
+
+        windows = tf.data.Dataset.range(first_window, tf.int64.max)
+        return (
+            windows.flat_map(window).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
+        )
+
+    def _window(self, index: tf.Tensor) -> tf.data.Dataset:
+        examples = self._examples()
+        if self._kept_shares is not None:
+            examples = examples.enumerate().filter(self._keeps(index)).map(lambda _, example: example)
+        side = self.source.size or 224
+        buffer = min(_MOST_SHUFFLED, _SHUFFLE_BYTES // (3 * side * side))
+        return examples.shuffle(buffer, seed=index * 1_000_003 + self.seed).repeat()
+
+    def _examples(self) -> tf.data.Dataset:
+        examples = self.source.examples("train", self.labels)
+        return examples.filter(lambda example: is_in_part(example["fingerprint"], self.part, self.protocol))
+
+    def _keeps(self, index: tf.Tensor) -> Callable[[tf.Tensor, dict[str, tf.Tensor]], tf.Tensor]:
+        shares = tf.constant(self._kept_shares, tf.float32)
+
+        def keeps(number: tf.Tensor, example: dict[str, tf.Tensor]) -> tf.Tensor:
+            seed = tf.stack([self.seed + index * 1_000_003, number])
+            return tf.random.stateless_uniform((), seed) < shares[example["label"]]
+
+        return keeps
+
+    @cached_property
+    def _kept_shares(self) -> np.ndarray | None:
+        """Share of each label's images that a window keeps, so that the rest follows the prior; None keeps all."""
+        if self.prior is None:
+            return None
+        counts = self._label_counts
+        wanted = np.zeros(len(counts))
+        wanted[list(self.prior)] = list(self.prior.values())
+        missing = [self.source.class_names[i] for i in np.flatnonzero((wanted > 0) & (counts == 0))]
+        if missing:
+            raise UserError(f"{self.source.name} has no {self.part} images of {', '.join(missing)}: drop them")
+        ratio = np.divide(wanted, counts, out=np.zeros_like(wanted), where=counts > 0)
+        return ratio / ratio.max()
+
+    @cached_property
+    def _label_counts(self) -> np.ndarray:
+        counts = np.zeros(len(self.source.class_names), np.int64)
+        for labels in self._examples().map(lambda example: example["label"]).batch(1024).as_numpy_iterator():
+            counts += np.bincount(labels, minlength=len(counts))
+        return counts

@@ -1,0 +1,85 @@
+"""Any image classification set of TensorFlow Datasets, by its name (`cifar100`, `oxford_iiit_pet`, ...)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from envise_tf.errors import UserError, nearest_names
+from envise_tf.images.source import Source, Split, fingerprint, keeps_label
+from envise_tf.images.tiny_imagenet import TinyImagenet, tiny_imagenet
+
+
+class TensorFlowDataset(Source):
+    """A prepared TFDS set with the features "image" and "label" and the splits "train" and "test" (or "validation").
+
+    Args:
+        name: the name of the set in TFDS, or a builder of our own (`tiny_imagenet`).
+        data_dir: where it is prepared, or where to download it; None means TFDS_DATA_DIR or TFDS's own default.
+
+    Raises:
+        UserError: no such set, no image and label in it, or it is neither prepared nor can be downloaded.
+    """
+
+    def __init__(self, name: str, data_dir: str | None = None) -> None:
+        self.name = name
+        self._builder = _prepared_builder(name, data_dir)
+        features = self._builder.info.features
+        if not {"image", "label"} <= set(features):
+            raise UserError(f"data set {name} has the features {sorted(features)}: expected 'image' and 'label'")
+        self.class_names = tuple(features["label"].names)
+        height, width, _ = features["image"].shape
+        self.size = height if height == width else None
+
+    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+        # Images stay encoded until the label filter has passed: decoding is the dear part of a pass.
+        encoded = self._builder.as_dataset(
+            split=self._split_name(split),
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        if labels is not None:
+            encoded = encoded.filter(keeps_label(labels))
+        return encoded.map(self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _split_name(self, split: Split) -> str:
+        known = set(self._builder.info.splits)
+        # Some sets keep the labels of "test" to themselves; their "validation" is what people test on.
+        for name in ("train",) if split == "train" else ("test", "validation"):
+            if name in known:
+                return name
+        raise UserError(f"data set {self.name} has the splits {sorted(known)}: expected one for '{split}'")
+
+    def _decoded(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        image = self._builder.info.features["image"].decode_example(example["image"])
+        if image.shape[-1] == 1:
+            image = tf.image.grayscale_to_rgb(image)
+        return {"image": image, "label": tf.cast(example["label"], tf.int64), "fingerprint": fingerprint(image)}
+
+
+def _prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    builder = _builder(name, data_dir)
+    try:
+        builder.download_and_prepare()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"data set {name} is not prepared in {builder.data_dir} and could not be downloaded "
+            f"({type(error).__name__}): give the folder that holds it as --data_dir or TFDS_DATA_DIR"
+        ) from error
+    return builder
+
+
+def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    if name == TinyImagenet.name:
+        return tiny_imagenet(data_dir)
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError:
+        raise UserError(
+            f"no data set is called {name}: expected digits, folder, tiny_imagenet or a name of TensorFlow Datasets; "
+            + nearest_names(name, ["digits", "folder", "tiny_imagenet", *tfds.list_builders()])
+        ) from None

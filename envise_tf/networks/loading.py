@@ -1,0 +1,116 @@
+"""A user's teacher: whatever Keras can load, brought to one form (uint8 image in, class scores out)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from envise_tf.errors import UserError, nearest_names
+from envise_tf.networks.normalisation import Normalisation, PixelRange
+from envise_tf.networks.shipped import card, shipped_names, shipped_network
+from envise_tf.networks.teachers import APPLICATIONS, IMAGENET_CLASSES, keras_application
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A network and what its outputs mean.
+
+    Attributes:
+        model: uint8 (batch, size, size, 3) -> float32 (batch, classes), logits or probabilities.
+        class_names: the name of each class; empty where nobody has said.
+    """
+
+    model: tf.keras.Model
+    class_names: tuple[str, ...]
+
+    @property
+    def size(self) -> int | None:
+        """Side of the images that the network takes, in pixels; None when it takes any."""
+        return self.model.input_shape[1]
+
+    @property
+    def classes(self) -> int:
+        return self.model.output_shape[-1]
+
+
+def load_classifier(reference: str, pixel_range: PixelRange = "raw", classes_file: str | None = None) -> Classifier:
+    """Returns the classifier that a reference names.
+
+    Args:
+        reference: a shipped teacher, the folder of a run of teach, a .keras or .h5 file, a SavedModel, or a Keras
+            Application, which comes with its ImageNet weights.
+        pixel_range: what a network of the user's expects; those that take uint8 normalise themselves.
+        classes_file: text file with one class name a line.
+
+    Raises:
+        UserError: nothing is found under that name, Keras 2 cannot load it, or it is not a classifier of RGB images.
+    """
+    if reference in shipped_names("teacher"):
+        return Classifier(shipped_network(reference, "teacher"), tuple(card(reference, "teacher")["class_names"]))
+    if reference in APPLICATIONS:
+        return Classifier(keras_application(reference, 224, IMAGENET_CLASSES, "imagenet"), ())
+    path = Path(reference)
+    names: tuple[str, ...] = ()
+    if (path / "teacher.keras").exists():
+        names = tuple(json.loads((path / "result.json").read_text())["class_names"])
+        path = path / "teacher.keras"
+    model = load_network(path, known=[*shipped_names("teacher"), *APPLICATIONS])
+    if classes_file is not None:
+        names = _names_in(Path(classes_file))
+    return _checked(Classifier(_with_uint8_input(model, pixel_range, reference), names), reference)
+
+
+def load_network(path: Path, known: list[str]) -> tf.keras.Model:
+    """Returns the Keras model in a file or SavedModel folder.
+
+    Args:
+        path: what to load.
+        known: names that the user may have meant, for the error.
+
+    Raises:
+        UserError: it does not exist or Keras 2 cannot load it.
+    """
+    if not path.exists():
+        raise UserError(
+            f"no teacher {path}: expected a .keras file, a SavedModel, a run, or a name; "
+            + nearest_names(str(path), known)
+        )
+    try:
+        return tf.keras.models.load_model(path, compile=False)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"Keras 2 cannot load {path} ({reason}): save it with tf_keras, as .keras or SavedModel"
+        ) from error
+
+
+def _with_uint8_input(model: tf.keras.Model, pixel_range: PixelRange, reference: str) -> tf.keras.Model:
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
+        raise UserError(f"{reference} takes input of shape {shape}: expected (batch, height, width, 3), RGB images")
+    if model.inputs[0].dtype == tf.uint8:
+        return model
+    images = tf.keras.layers.Input(shape[1:], dtype="uint8", name="image")
+    return tf.keras.Model(images, model(Normalisation(pixel_range, name="pixel_range")(images)), name=model.name)
+
+
+def _checked(classifier: Classifier, reference: str) -> Classifier:
+    output = classifier.model.output_shape
+    if len(output) != 2:
+        raise UserError(f"{reference} gives output of shape {output}: expected (batch, classes)")
+    if classifier.class_names and len(classifier.class_names) != classifier.classes:
+        raise UserError(
+            f"{reference} has {classifier.classes} classes, but {len(classifier.class_names)} names are given: "
+            "expected one name a line for each, in the network's order"
+        )
+    return classifier
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    except OSError as error:
+        raise UserError(f"cannot read class names from {path} ({error.strerror}): expected one name a line") from None

@@ -1,0 +1,119 @@
+"""Students: a residual network of binary convolutions, and its real-valued twin from the same definition.
+
+After Bi-Real Net [Liu et al. 2018]: every binary convolution has a shortcut of its own, so that real values flow
+past each sign. The order sign, convolution padded with ones, batch normalisation, is what Larq Compute Engine fuses
+into one operator; its kernels want channels in multiples of 32. The stem, the 1x1 convolutions where the grid is
+halved and the last dense layer stay real-valued: they hold a few percent of the multiplications and most of the
+accuracy [Rastegari et al. 2016].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import larq
+import tensorflow as tf
+
+from envise_tf.errors import UserError
+from envise_tf.networks.normalisation import Normalisation
+from envise_tf.networks.teachers import BATCH_MOMENTUM
+
+layers = tf.keras.layers
+
+CHANNEL_MULTIPLE = 32
+
+
+def residual_student(
+    size: int, classes: int, widths: Sequence[int], blocks: Sequence[int], binary: bool = True
+) -> tf.keras.Model:
+    """Returns a student.
+
+    Args:
+        size: side of the square image in pixels. The stem brings 224 to a grid of 56, 64 to 32 and leaves 32.
+        classes: number of logits.
+        widths: channels of each stage, multiples of 32; the grid is halved before every stage but the first.
+        blocks: binary convolutions in each stage.
+        binary: False gives the real-valued twin: ReLU before a real convolution in place of sign and binary kernel.
+
+    Returns:
+        A model from uint8 (batch, size, size, 3) to float32 logits (batch, classes).
+
+    Raises:
+        UserError: widths and blocks differ in length, or a width is not a multiple of 32.
+    """
+    if len(widths) != len(blocks) or not widths or min(blocks) < 1:
+        raise UserError(
+            f"widths {list(widths)} and blocks {list(blocks)}: expected one positive number a stage in both"
+        )
+    if any(width < 1 or width % CHANNEL_MULTIPLE for width in widths):
+        raise UserError(f"widths {list(widths)}: expected multiples of {CHANNEL_MULTIPLE}, as the mobile kernels need")
+    images = layers.Input((size, size, 3), dtype="uint8", name="image")
+    x = _stem(Normalisation("symmetric", name="normalisation")(images), size, widths[0])
+    for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        for block in range(count):
+            x = _unit(x, width, stride=2 if stage and not block else 1, binary=binary)
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU(name="features")(x))
+    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
+    return tf.keras.Model(images, logits, name="student" if binary else "twin")
+
+
+def is_binary(variable: tf.Variable) -> bool:
+    """Returns whether a variable is the kernel of a binary convolution."""
+    return larq.optimizers.Bop.is_binary_variable(variable)
+
+
+def with_classes(student: tf.keras.Model, generic: tf.keras.Model, classes: Sequence[int]) -> None:
+    """Gives a student the weights of a generic one, with the logits of just `classes`.
+
+    Args:
+        student: a student with len(classes) logits; changed in place.
+        generic: the same network with a logit for every class of the teacher.
+        classes: the teacher's class of each of the student's logits.
+
+    Raises:
+        UserError: the two are not the same network.
+    """
+    weights = generic.get_weights()
+    weights[-2:] = [weight[..., list(classes)] for weight in weights[-2:]]  # kernel and bias of the logits
+    if [weight.shape for weight in weights] != [weight.shape for weight in student.get_weights()]:
+        raise UserError(
+            f"the student to start from ({generic.count_params()} parameters) is not the network asked for "
+            f"({student.count_params()}): give the same --widths, --blocks and --twin, or --student_init scratch"
+        )
+    student.set_weights(weights)
+
+
+def _stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
+    x = _normalised(layers.Conv2D(channels, 3, 2 if size >= 64 else 1, "same", use_bias=False, name="stem")(x))
+    return layers.MaxPooling2D()(x) if size >= 128 else x
+
+
+def _unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+    shortcut = x
+    if stride > 1 or x.shape[-1] != channels:
+        pooled = layers.AveragePooling2D(stride)(x) if stride > 1 else x
+        shortcut = _normalised(layers.Conv2D(channels, 1, use_bias=False)(pooled))
+    convolution = _binary_convolution if binary else _real_convolution
+    return layers.Add()([shortcut, _normalised(convolution(x, channels, stride))])
+
+
+def _binary_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+    return larq.layers.QuantConv2D(
+        channels,
+        3,
+        stride,
+        "same",
+        pad_values=1.0,
+        use_bias=False,
+        input_quantizer="approx_sign",
+        kernel_quantizer="ste_sign",
+        kernel_constraint="weight_clip",
+    )(x)
+
+
+def _real_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+    return layers.Conv2D(channels, 3, stride, "same", use_bias=False)(layers.ReLU()(x))
+
+
+def _normalised(x: tf.Tensor) -> tf.Tensor:
+    return layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)

@@ -1,0 +1,118 @@
+"""The run directory: settings, checkpoints, log and result of one training, written so that a kill loses little."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envise_tf import __version__
+from envise_tf.errors import UserError
+from envise_tf.settings import Settings, as_yaml
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_LEAST_FREE_BYTES = 500 * 2**20
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder with settings.yaml, log.jsonl, checkpoints/, and at the end result.json and the networks.
+
+    Responsible for paths and for writing whole files or none. Not for what is in them.
+    """
+
+    folder: Path
+
+    @classmethod
+    def create(cls, settings: Settings, command: str) -> Run:
+        """Returns a new run in settings.out, or in runs/ under the time of day.
+
+        Raises:
+            UserError: the folder already holds a run, cannot be written, or its disk is nearly full.
+        """
+        folder = Path(settings.out or f"runs/{command}-{time.strftime('%Y%m%d-%H%M%S')}")
+        run = cls(folder)
+        if run.settings_file.exists():
+            raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --out")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --out") from None
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"cannot write to {folder} (permission denied): choose another --out")
+        free = shutil.disk_usage(folder).free
+        if free < _LEAST_FREE_BYTES:
+            raise UserError(
+                f"{folder} has {free >> 20} MiB free: expected {_LEAST_FREE_BYTES >> 20} MiB; choose another --out"
+            )
+        run.write(run.settings_file, as_yaml(settings))
+        return run
+
+    @property
+    def settings_file(self) -> Path:
+        return self.folder / "settings.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    def write(self, path: Path, text: str) -> None:
+        """Writes a file whole or not at all: first beside it, then renamed."""
+        unfinished = path.with_name(path.name + ".unfinished")
+        unfinished.write_text(text)
+        unfinished.replace(path)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Writes content as RUN/name."""
+        self.write(self.folder / name, json.dumps(content, indent=2) + "\n")
+
+    def save_model(self, model: tf.keras.Model, name: str) -> None:
+        """Saves a model as RUN/name (.keras), whole or not at all."""
+        unfinished = self.folder / f"unfinished.{name}"
+        model.save(unfinished)
+        unfinished.replace(self.folder / name)
+
+    def log(self, windows: int) -> list[dict[str, Any]]:
+        """Returns the log's entries of the first `windows` windows, one a window."""
+        if not self.log_file.exists():
+            return []
+        lines = self.log_file.read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["window"] < windows]
+
+    def write_log(self, entries: list[dict[str, Any]]) -> None:
+        """Writes all entries of the log; rewritten whole, so that a kill leaves no half line."""
+        self.write(self.log_file, "".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what made a result: versions, git commit, machine and date."""
+    packages = ("tensorflow", "tf_keras", "larq", "numpy")
+    return {
+        "versions": {"envise_tf": __version__, "python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages},
+        "git_commit": _git_commit(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

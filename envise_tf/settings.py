@@ -1,0 +1,261 @@
+"""Every setting of every command: frozen dataclasses, read from presets, YAML files and the command line.
+
+This module imports nothing heavy, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from importlib.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+
+from envise_tf.errors import UserError, nearest_names
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Which images are used.
+
+    Args:
+        source: digits, a data set of TensorFlow Datasets (cifar100), tiny_imagenet, or the path of a folder.
+        data_dir: folder where data sets are prepared; default is TFDS_DATA_DIR or TensorFlow Datasets' own.
+        image_size: side in pixels that images are resized to; default is the source's own, or the teacher's.
+        protocol: disjoint gives teacher and stream different halves of the training split, shared gives both all.
+    """
+
+    source: str = "digits"
+    data_dir: str | None = None
+    image_size: int | None = None
+    protocol: Literal["disjoint", "shared"] = "disjoint"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a network is fitted.
+
+    Args:
+        windows: how long to train, in windows.
+        window: images a window; checkpoint, measurement and log come once a window.
+        batch_size: images a step.
+        learning_rate: its peak; a cosine leads from it to zero.
+        warmup: share of the steps in which the rate rises from zero.
+        flip: mirror images at random.
+        shift: largest random shift, as a share of the side.
+        cutout: side of a grey square laid over each image, as a share of the side.
+        precision: mixed_bfloat16 computes in bfloat16; about twice as fast on processors with AVX512-BF16 or AMX.
+        seed: the same settings and seed give the same network.
+    """
+
+    windows: int = 30
+    window: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    warmup: float = 0.1
+    flip: bool = False
+    shift: float = 0.1
+    cutout: float = 0.0
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TeachSettings(ImageSettings, FitSettings):
+    """How a teacher is trained.
+
+    Args:
+        network: wide_resnet or a network of Keras Applications (MobileNetV2).
+        depth: convolutions of the wide ResNet: 10, 16, 22, ...
+        width: channels of the wide ResNet's stages are 16, 32 and 64 times this.
+        weights: imagenet, or a file of weights, to start a Keras Application from.
+        initial: .keras file or SavedModel to fine-tune in place of a new network.
+        label_smoothing: share of each label that is spread over all classes.
+        weight_decay: decoupled, on kernels only.
+        out: folder of the run.
+    """
+
+    network: str = "wide_resnet"
+    depth: int = 10
+    width: int = 1
+    weights: str | None = None
+    initial: str | None = None
+    label_smoothing: float = 0.1
+    weight_decay: float = 5e-3
+    out: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainSettings(ImageSettings, FitSettings):
+    """How a student is distilled.
+
+    Args:
+        teacher: shipped teacher (cifar100-disjoint), run of teach, .keras file, SavedModel, or Keras Application.
+        teacher_range: pixel range that a teacher of your own expects; raw is 0..255.
+        teacher_classes: text file with one class name a line, for a teacher of your own.
+        stream: folder of unlabelled images to learn from, in place of the source's training split.
+        scenario: name of a shipped scenario, or your own YAML file; default is all classes of the source.
+        classes: the student learns the classes found in the teacher's predictions, those that the scenario pins
+            as inliers, or all.
+        coverage: share of the stream that the classes found must cover.
+        min_share: least share of the stream that a class must have to be found.
+        student_init: start from the generic student shipped beside the teacher (or a path), or from scratch.
+        widths: channels of the student's stages, multiples of 32.
+        blocks: binary convolutions in each stage.
+        twin: train the student's real-valued counterpart instead.
+        objectives: what is minimised: name, its weight and options; see docs/objectives.md.
+        binary_rate: learning rate of binary kernels, as a multiple of learning_rate.
+        part: which part of the training split the stream shows; teacher is for generic students.
+        held_back: most held-back images that agreement is measured on.
+        tensorboard: write TensorBoard logs.
+        out: folder of the run; default is runs/ and the time.
+    """
+
+    teacher: str = "digits-disjoint"
+    teacher_range: Literal["raw", "unit", "symmetric", "torch", "caffe"] = "raw"
+    teacher_classes: str | None = None
+    stream: str | None = None
+    scenario: str | None = None
+    classes: Literal["found", "pinned", "all"] = "found"
+    coverage: float = 0.99
+    min_share: float = 0.01
+    student_init: str = "scratch"
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: tuple[int, ...] = (4, 4, 4)
+    twin: bool = False
+    objectives: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: {
+            "soft_label": {"weight": 1.0, "temperature": 2.0},
+            "attention_triplet": {"weight": 1.0, "margin": 0.5},
+        }
+    )
+    binary_rate: float = 1.0
+    part: Literal["stream", "teacher"] = "stream"
+    held_back: int = 2000
+    tensorboard: bool = True
+    out: str | None = None
+
+
+Settings = TypeVar("Settings", TeachSettings, TrainSettings)
+
+
+def preset_names(command: str) -> list[str]:
+    """Returns the names of the presets of a command ("train" or "teach")."""
+    return sorted(file.name.removesuffix(".yaml") for file in _preset_folder(command).iterdir())
+
+
+def preset(command: str, name: str) -> dict[str, Any]:
+    """Returns what a preset sets.
+
+    Raises:
+        UserError: no such preset.
+    """
+    if name not in preset_names(command):
+        known = preset_names(command)
+        raise UserError(f"no preset of {command} is called {name}: expected one of them; {nearest_names(name, known)}")
+    return yaml.safe_load((_preset_folder(command) / f"{name}.yaml").read_text())
+
+
+def parsed(
+    settings_class: type[Settings], command: str, about: str, argv: Sequence[str] | None = None
+) -> tuple[Settings, bool]:
+    """Returns the settings that a command line asks for, and whether they are those of a run to go on with.
+
+    A preset is read first, then --config, then every other flag; the later wins. With --print_config the settings
+    are printed as YAML and the process ends.
+
+    Args:
+        settings_class: which settings the command has.
+        command: "train", "teach" or "teach --student"; its last word is the folder of its presets.
+        about: what the command does, for --help.
+        argv: the words of the command line; None takes the process'.
+
+    Raises:
+        UserError: an unknown flag or preset, a value of the wrong type, or --resume beside other flags.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--resume" in words:
+        return _resumed(settings_class, words), True
+    printing = "--print_config" in words
+    words, options = _nested_options(word for word in words if word != "--print_config")
+    parser = _parser(settings_class, command, about)
+    try:
+        chosen = argparse.ArgumentParser(add_help=False)
+        chosen.add_argument("--preset")
+        name = chosen.parse_known_args(words)[0].preset
+        if name is not None:
+            parser.set_defaults(preset(command, name))
+        values = _merged(parser.parse_args(words).as_dict(), options)
+    except (ArgumentError, TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{' '.join(str(error).split())}; see python -m envise_tf.{command} --help") from None
+    settings = settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
+    if printing:
+        print(as_yaml(settings), end="")
+        sys.exit()
+    return settings, False
+
+
+def as_yaml(settings: TeachSettings | TrainSettings) -> str:
+    """Returns the settings as a YAML text that --config reads."""
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def _resumed(settings_class: type[Settings], words: list[str]) -> Settings:
+    if len(words) != 2 or words[0] != "--resume":
+        raise UserError("--resume takes the folder of a run and no other flag: its settings are those of the run")
+    path = Path(words[1]) / "settings.yaml"
+    if not path.is_file():
+        raise UserError(f"{words[1]} holds no run to go on with: expected {path}")
+    parser = _parser(settings_class, "", "")
+    values = parser.parse_path(path).as_dict()
+    values["out"] = words[1]
+    return settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
+
+
+def _parser(settings_class: type[Settings], command: str, about: str) -> ArgumentParser:
+    parser = ArgumentParser(prog=f"python -m envise_tf.{command}", description=about, exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings")
+    if command:
+        parser.add_argument("--preset", help=f"settings to start from: {', '.join(preset_names(command))}")
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
+    parser.add_class_arguments(settings_class)
+    return parser
+
+
+def _nested_options(words: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
+    """Returns the words without `--objectives.NAME.OPTION VALUE`, and these as nested dicts.
+
+    The parser would let such a flag replace all options of its objective; here the others stay as preset.
+    """
+    rest: list[str] = []
+    options: dict[str, Any] = {}
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        keys = flag.removeprefix("--").split(".")
+        if len(keys) == 3 and keys[0] == "objectives":
+            value = value if equals else next(remaining, "")
+            options = _merged(options, {keys[0]: {keys[1]: {keys[2]: yaml.safe_load(value)}}})
+        else:
+            rest.append(word)
+    return rest, options
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _preset_folder(command: str) -> Traversable:
+    return resources.files("envise_tf") / "presets" / command.split()[-1].lstrip("-")

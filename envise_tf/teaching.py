@@ -1,0 +1,125 @@
+"""Supervised training of a teacher, with labels: the only place that uses them for training."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tensorflow as tf
+
+from envise_tf import fitting
+from envise_tf.errors import UserError
+from envise_tf.images import load_source
+from envise_tf.images.source import Source
+from envise_tf.images.stream import Augmentation, Stream
+from envise_tf.networks.teachers import keras_application, wide_resnet
+from envise_tf.run import Run, provenance
+from envise_tf.settings import TeachSettings
+
+
+def teach(settings: TeachSettings, resumed: bool) -> Run:
+    """Trains a teacher and writes teacher.keras and result.json to its run.
+
+    Args:
+        settings: see there.
+        resumed: go on with the run in settings.out.
+
+    Raises:
+        UserError: the source has no labels or cannot be read, the network does not fit it, or the loss is not finite.
+    """
+    source = load_source(settings.source, settings.data_dir, settings.image_size)
+    if not source.class_names:
+        raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
+    fitting.prepare(settings)
+    model = _compiled(_network(settings, source), settings)
+    run = Run(Path(str(settings.out))) if resumed else Run.create(settings, "teach")
+    entries = _fitted(model, source, settings, run)
+    final = _in_float32(model, settings, source)
+    run.save_model(final, "teacher.keras")
+    result = {
+        "accuracy": test_accuracy(final, source),
+        "seconds": sum(entry["seconds"] for entry in entries),
+        "architecture": {
+            "network": settings.network,
+            "size": final.input_shape[1],
+            "classes": len(source.class_names),
+            "depth": settings.depth,
+            "width": settings.width,
+        },
+        "parameters": final.count_params(),
+        "class_names": list(source.class_names),
+        "settings": dataclasses.asdict(settings),
+        **provenance(),
+    }
+    run.write_json("result.json", result)
+    print(
+        f"accuracy on the test split: {result['accuracy']:.4f}\nnext: python -m envise_tf.train --teacher {run.folder}"
+    )
+    return run
+
+
+def test_accuracy(model: tf.keras.Model, source: Source) -> float:
+    """Returns the share of the source's test images that the model classifies rightly, in 0..1."""
+    metric = tf.keras.metrics.SparseCategoricalAccuracy()
+    for batch in source.examples("test").batch(256).prefetch(2):
+        metric.update_state(batch["label"], model(batch["image"], training=False))
+    return float(metric.result())
+
+
+def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:
+    size = settings.image_size or source.size
+    if size is None:
+        raise UserError(f"the images of {settings.source} differ in size: give --image_size")
+    classes = len(source.class_names)
+    if settings.initial is not None:
+        return tf.keras.models.load_model(settings.initial, compile=False)
+    if settings.network == "wide_resnet":
+        return wide_resnet(size, classes, settings.depth, settings.width)
+    return keras_application(settings.network, size, classes, settings.weights)
+
+
+def _compiled(model: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
+    rate = fitting.cosine_rate(settings, settings.learning_rate)
+    optimizer = tf.keras.optimizers.SGD(
+        rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, jit_compile=False
+    )
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    classes = model.output_shape[-1]
+
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        target = tf.one_hot(tf.reshape(labels, (-1,)), classes)  # Keras hands labels over as (batch, 1)
+        return tf.keras.losses.categorical_crossentropy(
+            target, logits, from_logits=True, label_smoothing=settings.label_smoothing
+        )
+
+    model.compile(
+        optimizer, loss, metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")], jit_compile=False
+    )
+    return model
+
+
+def _fitted(model: tf.keras.Model, source: Source, settings: TeachSettings, run: Run) -> list[dict[str, float]]:
+    stream = Stream(
+        source, "teacher", settings.protocol, None, None, settings.window, settings.batch_size, settings.seed
+    )
+    recorder = fitting.Recorder(run, model)
+    first = recorder.restore()
+    with fitting.ProgressBar(settings.windows, stream.batches_a_window, first) as bar:
+        model.fit(
+            stream.labelled_batches(Augmentation(settings.flip, settings.shift, settings.cutout), first),
+            steps_per_epoch=stream.batches_a_window,
+            initial_epoch=first,
+            epochs=settings.windows,
+            callbacks=[recorder, bar],
+            verbose=0,
+        )
+    return recorder.entries
+
+
+def _in_float32(model: tf.keras.Model, settings: TeachSettings, source: Source) -> tf.keras.Model:
+    if settings.precision == "float32":
+        return model
+    tf.keras.mixed_precision.set_global_policy("float32")
+    final = _network(settings, source)
+    final.set_weights(model.get_weights())
+    return final

@@ -1,0 +1,23 @@
+"""python -m envise_tf.train: distil a student, online, from a frozen teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envise_tf.errors import reports_user_errors
+from envise_tf.settings import TrainSettings, parsed
+
+ABOUT = "Distil a binary student from a frozen teacher, on an unlabelled stream of images."
+
+
+@reports_user_errors
+def main(argv: Sequence[str] | None = None) -> None:
+    """Reads the settings, distils the student and writes it to the run's folder."""
+    settings, resumed = parsed(TrainSettings, "train", ABOUT, argv)
+    from envise_tf.distilling import distil
+
+    distil(settings, resumed)
+
+
+if __name__ == "__main__":
+    main()

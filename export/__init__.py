@@ -1,0 +1,1 @@
+"""Writing and running the bundle for phones; installed as envise_tf.export."""

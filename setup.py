@@ -1,0 +1,48 @@
+"""Installs envise-tf: the top-level folders export/ and tuning/ go under the project's own namespace."""
+
+from setuptools import setup
+
+setup(
+    name="envise-tf",
+    version="0.1.0",
+    description="Turns a trained Keras image classifier into a cheap cascade for phones",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.12",
+    package_dir={"envise_tf": "envise_tf", "envise_tf.export": "export", "envise_tf.tuning": "tuning"},
+    packages=[
+        "envise_tf",
+        "envise_tf.export",
+        "envise_tf.images",
+        "envise_tf.networks",
+        "envise_tf.objectives",
+        "envise_tf.report",
+        "envise_tf.tuning",
+    ],
+    package_data={
+        "envise_tf": ["py.typed", "presets/*/*.yaml"],
+        "envise_tf.images": ["scenarios/*.yaml", "scenarios/groups/*.yaml"],
+        "envise_tf.networks": ["weights/*"],
+    },
+    # constraints.txt pins the versions that are tested together; docs/install.md says why some are as old as they are.
+    install_requires=[
+        "importlib_resources",  # TensorFlow Datasets needs it and does not ask for it
+        "jsonargparse[signatures]",
+        "keras-tuner",
+        "larq",
+        "larq-compute-engine; platform_system == 'Linux' or platform_system == 'Darwin'",
+        "matplotlib",
+        "numpy<2",
+        "pillow",
+        "protobuf<5",
+        "pyyaml",
+        "rich",
+        "scikit-learn",
+        "tensorflow>=2.16,<2.17",
+        "tensorflow-datasets",
+        "tensorflow-metadata<1.17",
+        "tf_keras>=2.16,<2.17",
+        "tflite-runtime; platform_system == 'Linux'",
+    ],
+    extras_require={"dev": ["mypy", "pytest", "ruff", "types-PyYAML"]},
+    entry_points={"console_scripts": ["envise = envise_tf.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""Searching for the best settings; installed as envise_tf.tuning."""
