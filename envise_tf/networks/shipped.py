@@ -2,7 +2,8 @@
 
     python -m envise_tf.networks.shipped RUN NAME
 
-packs the network of a finished run of teach; NAME is what users give as --teacher, such as cifar100-disjoint.
+packs the network of a finished run of teach; NAME is the preset that made it and what users give as --teacher, such
+as cifar100-disjoint.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def shipped_names(kind: Kind) -> list[str]:
 
 
 def card(name: str, kind: Kind) -> dict[str, Any]:
-    """Returns the card of a shipped network: architecture, class_names, accuracy, data half, command, date.
+    """Returns the card of a shipped network: command, protocol, accuracy, architecture, class_names, versions, date.
 
     Raises:
         UserError: no such network.
@@ -75,8 +76,19 @@ def pack(run: Path, name: str) -> Path:
     target = Path(__file__).parent / "weights" / f"{name}.{kind}"
     np.savez_compressed(f"{target}.npz", **{f"{i:03}": weight for i, weight in enumerate(weights)})
     path = Path(f"{target}.json")
-    path.write_text(json.dumps({key: result[key] for key in result if key != "settings"}, indent=2) + "\n")
+    path.write_text(json.dumps(_card(result, name, kind), indent=2) + "\n")
     return path
+
+
+def _card(result: dict[str, Any], name: str, kind: Kind) -> dict[str, Any]:
+    settings = result.pop("settings")
+    made_from = ("source", "protocol", "windows", "window", "seed")
+    flag = "--student " if kind == "student" else ""
+    return {
+        "command": f"python -m envise_tf.teach {flag}--preset {name}",
+        **{key: settings[key] for key in made_from},
+        **result,
+    }
 
 
 def _folder() -> Traversable:
