@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,12 +77,17 @@ def distil(settings: TrainSettings, resumed: bool) -> Run:
             the loss is not finite.
     """
     job = prepared(settings)
-    run = Run(Path(str(settings.out))) if resumed else Run.create(settings, "train")
+    run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "train")
     fitting.prepare(settings)
-    classes = _classes(job, run)
+    classes = run.read_json("classes.json")["teacher_classes"] if resumed else _classes(job)
     student = _student(job, classes)
+    distiller = _distiller(job, student, classes)
+    held_back = _answered(job)
     larq.models.summary(student)
-    entries = _fitted(job, run, student, classes)
+    if not resumed:
+        run.begin(settings)
+        run.write_json("classes.json", {"teacher_classes": classes, "names": _names(job, classes)})
+    entries = _fitted(job, run, distiller, held_back)
     student = _in_float32(job, student, classes)
     run.save_model(student, "student.keras")
     run.save_model(job.teacher.model, "teacher.keras")
@@ -152,11 +156,8 @@ def _named(teacher: Classifier, source: Source, settings: TrainSettings) -> Clas
     return dataclasses.replace(teacher, class_names=tuple(f"class_{i}" for i in range(teacher.classes)))
 
 
-def _classes(job: Job, run: Run) -> list[int]:
-    """Returns the teacher's class of each of the student's, and keeps them in the run for resuming."""
-    path = run.folder / "classes.json"
-    if path.exists():
-        return json.loads(path.read_text())["teacher_classes"]
+def _classes(job: Job) -> list[int]:
+    """Returns the teacher's class of each of the student's."""
     if job.settings.classes == "all":
         classes = list(range(job.teacher.classes))
     elif job.settings.classes == "pinned" and job.scenario is not None:
@@ -168,10 +169,13 @@ def _classes(job: Job, run: Run) -> list[int]:
             f"the teacher predicts {len(classes)} class(es) often enough: expected at least 2; "
             "give a lower --min_share, or check that the stream shows what the teacher knows"
         )
-    names = [job.teacher.class_names[i] for i in classes]
-    _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {', '.join(names)}")
-    run.write_json("classes.json", {"teacher_classes": classes, "names": names})
+    names = ", ".join(_names(job, classes))
+    _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
     return classes
+
+
+def _names(job: Job, classes: list[int]) -> list[str]:
+    return [job.teacher.class_names[i] for i in classes]
 
 
 def _teacher_class(job: Job, name: str) -> int:
@@ -224,13 +228,17 @@ def _in_float32(job: Job, student: tf.keras.Model, classes: list[int]) -> tf.ker
     return final
 
 
-def _fitted(job: Job, run: Run, student: tf.keras.Model, classes: list[int]) -> list[dict[str, Any]]:
+def _distiller(job: Job, student: tf.keras.Model, classes: list[int]) -> Distiller:
     settings = job.settings
-    distiller = compiled(
+    return compiled(
         Distiller(student, job.teacher.model, classes, job.objectives),
         binary_rate=fitting.cosine_rate(settings, settings.learning_rate * settings.binary_rate),
         float_rate=fitting.cosine_rate(settings, settings.learning_rate),
     )
+
+
+def _fitted(job: Job, run: Run, distiller: Distiller, held_back: tf.data.Dataset) -> list[dict[str, Any]]:
+    settings = job.settings
     recorder = fitting.Recorder(run, distiller)
     first = recorder.restore()
     callbacks = [recorder]
@@ -239,7 +247,7 @@ def _fitted(job: Job, run: Run, student: tf.keras.Model, classes: list[int]) -> 
     with fitting.ProgressBar(settings.windows, job.stream.batches_a_window, first) as bar:
         distiller.fit(
             job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout), first),
-            validation_data=_answered(job, run),
+            validation_data=held_back,
             steps_per_epoch=job.stream.batches_a_window,
             initial_epoch=first,
             epochs=settings.windows,
@@ -249,14 +257,12 @@ def _fitted(job: Job, run: Run, student: tf.keras.Model, classes: list[int]) -> 
     return recorder.entries
 
 
-def _answered(job: Job, run: Run) -> tf.data.Dataset:
+def _answered(job: Job) -> tf.data.Dataset:
     """Returns the held-back images in batches, with the teacher's logits beside them."""
     batches = -(-job.settings.held_back // job.settings.batch_size)
     images = job.held_back.images().take(batches)
-    logits = [
-        job.teacher.model(batch, training=False)
-        for batch in fitting.track(images, "the teacher answers held-back images")
-    ]
+    about = "the teacher answers held-back images"
+    logits = [job.teacher.model(batch, training=False) for batch in fitting.track(images, about)]
     if not logits:
         raise UserError(f"{job.source.name} has no held-back image: expected some dozens; give a larger stream")
     answers = tf.data.Dataset.from_tensor_slices(np.concatenate(logits)).batch(job.settings.batch_size)
@@ -282,7 +288,7 @@ def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list
             "binary": not settings.twin,
         },
         "parameters": student.count_params(),
-        "class_names": [job.teacher.class_names[i] for i in classes],
+        "class_names": _names(job, classes),
         "teacher_classes": classes,
         "settings": dataclasses.asdict(settings),
         **provenance(),

@@ -18,7 +18,9 @@ from envise_tf.settings import FitSettings
 
 
 def prepare(settings: FitSettings) -> None:
-    """Makes TensorFlow reproducible: seeds, deterministic operators; sets the precision for networks built next."""
+    """Makes TensorFlow reproducible and quiet, and sets the precision of the networks that are built next."""
+    tf.get_logger().setLevel("ERROR")
+    tf.autograph.set_verbosity(0)
     # Not 0: beside a global seed of 0, Dataset.shuffle refuses a tensor for its seed, which the stream gives it.
     tf.keras.utils.set_random_seed(settings.seed + 1)
     tf.config.experimental.enable_op_determinism()
@@ -130,4 +132,4 @@ class ProgressBar(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
-        self._progress.print(f"window {epoch + 1:>3}  {values}")
+        self._progress.print(f"window {epoch + 1:>3}  {values}", soft_wrap=True)

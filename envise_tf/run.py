@@ -33,8 +33,8 @@ class Run:
     folder: Path
 
     @classmethod
-    def create(cls, settings: Settings, command: str) -> Run:
-        """Returns a new run in settings.out, or in runs/ under the time of day.
+    def planned(cls, settings: Settings, command: str) -> Run:
+        """Returns the run in settings.out, or in runs/ under the time of day, without writing anything yet.
 
         Raises:
             UserError: the folder already holds a run, cannot be written, or its disk is nearly full.
@@ -43,19 +43,23 @@ class Run:
         run = cls(folder)
         if run.settings_file.exists():
             raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --out")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot write to {folder} ({error.strerror}): choose another --out") from None
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"cannot write to {folder} (permission denied): choose another --out")
-        free = shutil.disk_usage(folder).free
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK):
+            raise UserError(
+                f"cannot write to {existing}: expected a folder with write permission; choose another --out"
+            )
+        free = shutil.disk_usage(existing).free
         if free < _LEAST_FREE_BYTES:
             raise UserError(
-                f"{folder} has {free >> 20} MiB free: expected {_LEAST_FREE_BYTES >> 20} MiB; choose another --out"
+                f"the disk of {existing} has {free >> 20} MiB free, expected {_LEAST_FREE_BYTES >> 20}: "
+                "free some space, or choose another --out"
             )
-        run.write(run.settings_file, as_yaml(settings))
         return run
+
+    def begin(self, settings: Settings) -> None:
+        """Makes the folder and writes the settings to it; from here on the run can be resumed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.write(self.settings_file, as_yaml(settings))
 
     @property
     def settings_file(self) -> Path:
@@ -78,6 +82,10 @@ class Run:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes content as RUN/name."""
         self.write(self.folder / name, json.dumps(content, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Returns the content of RUN/name."""
+        return json.loads((self.folder / name).read_text())
 
     def save_model(self, model: tf.keras.Model, name: str) -> None:
         """Saves a model as RUN/name (.keras), whole or not at all."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
@@ -143,7 +143,9 @@ class TrainSettings(ImageSettings, FitSettings):
     out: str | None = None
 
 
-Settings = TypeVar("Settings", TeachSettings, TrainSettings)
+Settings: TypeAlias = TeachSettings | TrainSettings
+
+SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings)
 
 
 def preset_names(command: str) -> list[str]:
@@ -151,21 +153,20 @@ def preset_names(command: str) -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in _preset_folder(command).iterdir())
 
 
-def preset(command: str, name: str) -> dict[str, Any]:
-    """Returns what a preset sets.
+def preset_file(command: str, name: str) -> Path:
+    """Returns the YAML file of a preset.
 
     Raises:
         UserError: no such preset.
     """
     if name not in preset_names(command):
-        known = preset_names(command)
-        raise UserError(f"no preset of {command} is called {name}: expected one of them; {nearest_names(name, known)}")
-    return yaml.safe_load((_preset_folder(command) / f"{name}.yaml").read_text())
+        raise UserError(f"no preset of {command} is called {name}: {nearest_names(name, preset_names(command))}")
+    return Path(str(_preset_folder(command) / f"{name}.yaml"))
 
 
 def parsed(
-    settings_class: type[Settings], command: str, about: str, argv: Sequence[str] | None = None
-) -> tuple[Settings, bool]:
+    settings_class: type[SettingsT], command: str, about: str, argv: Sequence[str] | None = None
+) -> tuple[SettingsT, bool]:
     """Returns the settings that a command line asks for, and whether they are those of a run to go on with.
 
     A preset is read first, then --config, then every other flag; the later wins. With --print_config the settings
@@ -180,18 +181,18 @@ def parsed(
     Raises:
         UserError: an unknown flag or preset, a value of the wrong type, or --resume beside other flags.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words: list[str] = list(sys.argv[1:] if argv is None else argv)
     if "--resume" in words:
         return _resumed(settings_class, words), True
     printing = "--print_config" in words
-    words, options = _nested_options(word for word in words if word != "--print_config")
+    words, options = _nested_options([word for word in words if word != "--print_config"])
     parser = _parser(settings_class, command, about)
     try:
         chosen = argparse.ArgumentParser(add_help=False)
         chosen.add_argument("--preset")
         name = chosen.parse_known_args(words)[0].preset
         if name is not None:
-            parser.set_defaults(preset(command, name))
+            words = ["--config", str(preset_file(command, name)), *words]
         values = _merged(parser.parse_args(words).as_dict(), options)
     except (ArgumentError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"{' '.join(str(error).split())}; see python -m envise_tf.{command} --help") from None
@@ -202,13 +203,13 @@ def parsed(
     return settings, False
 
 
-def as_yaml(settings: TeachSettings | TrainSettings) -> str:
+def as_yaml(settings: Settings) -> str:
     """Returns the settings as a YAML text that --config reads."""
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def _resumed(settings_class: type[Settings], words: list[str]) -> Settings:
+def _resumed(settings_class: type[SettingsT], words: list[str]) -> SettingsT:
     if len(words) != 2 or words[0] != "--resume":
         raise UserError("--resume takes the folder of a run and no other flag: its settings are those of the run")
     path = Path(words[1]) / "settings.yaml"
@@ -220,7 +221,7 @@ def _resumed(settings_class: type[Settings], words: list[str]) -> Settings:
     return settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
 
 
-def _parser(settings_class: type[Settings], command: str, about: str) -> ArgumentParser:
+def _parser(settings_class: type[SettingsT], command: str, about: str) -> ArgumentParser:
     parser = ArgumentParser(prog=f"python -m envise_tf.{command}", description=about, exit_on_error=False)
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings")
     if command:
@@ -230,7 +231,7 @@ def _parser(settings_class: type[Settings], command: str, about: str) -> Argumen
     return parser
 
 
-def _nested_options(words: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
+def _nested_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Returns the words without `--objectives.NAME.OPTION VALUE`, and these as nested dicts.
 
     The parser would let such a flag replace all options of its objective; here the others stay as preset.

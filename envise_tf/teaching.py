@@ -30,9 +30,11 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     source = load_source(settings.source, settings.data_dir, settings.image_size)
     if not source.class_names:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
+    run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "teach")
     fitting.prepare(settings)
     model = _compiled(_network(settings, source), settings)
-    run = Run(Path(str(settings.out))) if resumed else Run.create(settings, "teach")
+    if not resumed:
+        run.begin(settings)
     entries = _fitted(model, source, settings, run)
     final = _in_float32(model, settings, source)
     run.save_model(final, "teacher.keras")

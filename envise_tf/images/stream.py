@@ -80,8 +80,12 @@ class Stream:
     def _batches(
         self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
     ) -> tf.data.Dataset:
+        # Both look at the examples, so they come before the windows, which are built inside a graph.
+        self._require_images()
+        shares = self._kept_shares
+
         def window(index: tf.Tensor) -> tf.data.Dataset:
-            examples = self._window(index).map(chosen).batch(self.batch_size, drop_remainder=True)
+            examples = self._window(index, shares).map(chosen).batch(self.batch_size, drop_remainder=True)
             return examples.take(self.batches_a_window).enumerate(index * _BATCHES_A_WINDOW)
 
         def augment(number: tf.Tensor, batch: object) -> object:
@@ -97,10 +101,10 @@ class Stream:
             windows.flat_map(window).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
         )
 
-    def _window(self, index: tf.Tensor) -> tf.data.Dataset:
+    def _window(self, index: tf.Tensor, shares: np.ndarray | None) -> tf.data.Dataset:
         examples = self._examples()
-        if self._kept_shares is not None:
-            examples = examples.enumerate().filter(self._keeps(index)).map(lambda _, example: example)
+        if shares is not None:
+            examples = examples.enumerate().filter(self._keeps(index, shares)).map(lambda _, example: example)
         side = self.source.size or 224
         buffer = min(_MOST_SHUFFLED, _SHUFFLE_BYTES // (3 * side * side))
         return examples.shuffle(buffer, seed=index * 1_000_003 + self.seed).repeat()
@@ -109,14 +113,20 @@ class Stream:
         examples = self.source.examples("train", self.labels)
         return examples.filter(lambda example: is_in_part(example["fingerprint"], self.part, self.protocol))
 
-    def _keeps(self, index: tf.Tensor) -> Callable[[tf.Tensor, dict[str, tf.Tensor]], tf.Tensor]:
-        shares = tf.constant(self._kept_shares, tf.float32)
+    def _keeps(
+        self, index: tf.Tensor, kept_shares: np.ndarray
+    ) -> Callable[[tf.Tensor, dict[str, tf.Tensor]], tf.Tensor]:
+        shares = tf.constant(kept_shares, tf.float32)
 
         def keeps(number: tf.Tensor, example: dict[str, tf.Tensor]) -> tf.Tensor:
             seed = tf.stack([self.seed + index * 1_000_003, number])
             return tf.random.stateless_uniform((), seed) < shares[example["label"]]
 
         return keeps
+
+    def _require_images(self) -> None:
+        if not any(True for _ in self._examples().take(1)):
+            raise UserError(f"{self.source.name} has no {self.part} images of the classes asked for: add some")
 
     @cached_property
     def _kept_shares(self) -> np.ndarray | None:

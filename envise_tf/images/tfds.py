@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
 
+import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -27,8 +29,6 @@ class TensorFlowDataset(Source):
         self.name = name
         self._builder = _prepared_builder(name, data_dir)
         features = self._builder.info.features
-        if not {"image", "label"} <= set(features):
-            raise UserError(f"data set {name} has the features {sorted(features)}: expected 'image' and 'label'")
         self.class_names = tuple(features["label"].names)
         height, width, _ = features["image"].shape
         self.size = height if height == width else None
@@ -61,7 +61,10 @@ class TensorFlowDataset(Source):
 
 def _prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     builder = _builder(name, data_dir)
+    _require_image_and_label(builder)
     try:
+        if not builder.data_path.exists():
+            _ask_hosts(builder.url_infos or ())
         builder.download_and_prepare()
     except UserError:
         raise
@@ -78,8 +81,29 @@ def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         return tiny_imagenet(data_dir)
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except tfds.core.registered.DatasetNotFoundError:
+    # The others: no Python name ("cifar-100"), no such version, a community that is not installed.
+    except (tfds.core.registered.DatasetNotFoundError, ValueError, AssertionError, ImportError):
         raise UserError(
-            f"no data set is called {name}: expected digits, folder, tiny_imagenet or a name of TensorFlow Datasets; "
-            + nearest_names(name, ["digits", "folder", "tiny_imagenet", *tfds.list_builders()])
+            f"no data set is called {name}: expected digits, tiny_imagenet, a name of TensorFlow Datasets or the path "
+            "of a folder; " + nearest_names(name, ["digits", "tiny_imagenet", *tfds.list_builders()])
         ) from None
+
+
+def _require_image_and_label(builder: tfds.core.DatasetBuilder) -> None:
+    features = builder.info.features
+    if not {"image", "label"} <= set(features) or not isinstance(features["label"], tfds.features.ClassLabel):
+        raise UserError(
+            f"data set {builder.name} has the features {sorted(features)}: expected 'image' and a class as 'label'"
+        )
+
+
+def _ask_hosts(urls: Iterable[str]) -> None:
+    """Raises the error of `requests` if no host answers, at once where TFDS would try again for minutes."""
+    hosts = {urlsplit(url).netloc: url for url in urls if url.startswith("http")}
+    for left, url in zip(reversed(range(len(hosts))), hosts.values(), strict=True):
+        try:
+            requests.head(url, timeout=10)
+            return
+        except requests.RequestException:
+            if not left:
+                raise
