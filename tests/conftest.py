@@ -1,3 +1,17 @@
 """Every test runs with Keras 2, whichever module a test file imports first."""
 
+import os
+from pathlib import Path
+
+import pytest
+
 import envise_tf  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def tfds_dir() -> str:
+    """The folder of prepared data sets; skips where CIFAR-100 is not among them."""
+    folder = os.environ.get("TFDS_DATA_DIR")
+    if folder is None or not (Path(folder) / "cifar100" / "3.0.2").is_dir():
+        pytest.skip("CIFAR-100 is not prepared: set TFDS_DATA_DIR to the folder that holds it")
+    return folder

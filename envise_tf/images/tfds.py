@@ -100,10 +100,12 @@ def _require_image_and_label(builder: tfds.core.DatasetBuilder) -> None:
 def _ask_hosts(urls: Iterable[str]) -> None:
     """Raises the error of `requests` if no host answers, at once where TFDS would try again for minutes."""
     hosts = {urlsplit(url).netloc: url for url in urls if url.startswith("http")}
-    for left, url in zip(reversed(range(len(hosts))), hosts.values(), strict=True):
+    errors = []
+    for url in hosts.values():
         try:
             requests.head(url, timeout=10)
             return
-        except requests.RequestException:
-            if not left:
-                raise
+        except requests.RequestException as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]

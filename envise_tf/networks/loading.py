@@ -43,24 +43,26 @@ def load_classifier(reference: str, pixel_range: PixelRange = "raw", classes_fil
         reference: a shipped teacher, the folder of a run of teach, a .keras or .h5 file, a SavedModel, or a Keras
             Application, which comes with its ImageNet weights.
         pixel_range: what a network of the user's expects; those that take uint8 normalise themselves.
-        classes_file: text file with one class name a line.
+        classes_file: text file with one class name a line; its names go before the network's own.
 
     Raises:
         UserError: nothing is found under that name, Keras 2 cannot load it, or it is not a classifier of RGB images.
     """
-    if reference in shipped_names("teacher"):
-        return Classifier(shipped_network(reference, "teacher"), tuple(card(reference, "teacher")["class_names"]))
-    if reference in APPLICATIONS:
-        return Classifier(keras_application(reference, 224, IMAGENET_CLASSES, "imagenet"), ())
-    path = Path(reference)
+    given = () if classes_file is None else _names_in(Path(classes_file))
     names: tuple[str, ...] = ()
-    if (path / "teacher.keras").exists():
-        names = tuple(json.loads((path / "result.json").read_text())["class_names"])
-        path = path / "teacher.keras"
-    model = load_network(path, known=[*shipped_names("teacher"), *APPLICATIONS])
-    if classes_file is not None:
-        names = _names_in(Path(classes_file))
-    return _checked(Classifier(_with_uint8_input(model, pixel_range, reference), names), reference)
+    if reference in shipped_names("teacher"):
+        model = shipped_network(reference, "teacher")
+        names = tuple(card(reference, "teacher")["class_names"])
+    elif reference in APPLICATIONS:
+        model = keras_application(reference, 224, IMAGENET_CLASSES, "imagenet")
+    else:
+        path = Path(reference)
+        if (path / "teacher.keras").exists():
+            names = _names_of_run(path)
+            path = path / "teacher.keras"
+        model = load_network(path, known=[*shipped_names("teacher"), *APPLICATIONS])
+        model = _with_uint8_input(model, pixel_range, reference)
+    return _checked(Classifier(model, given or names), reference)
 
 
 def load_network(path: Path, known: list[str]) -> tf.keras.Model:
@@ -99,7 +101,7 @@ def _with_uint8_input(model: tf.keras.Model, pixel_range: PixelRange, reference:
 
 def _checked(classifier: Classifier, reference: str) -> Classifier:
     output = classifier.model.output_shape
-    if len(output) != 2:
+    if not isinstance(output, tuple) or len(output) != 2:
         raise UserError(f"{reference} gives output of shape {output}: expected (batch, classes)")
     if classifier.class_names and len(classifier.class_names) != classifier.classes:
         raise UserError(
@@ -107,6 +109,13 @@ def _checked(classifier: Classifier, reference: str) -> Classifier:
             "expected one name a line for each, in the network's order"
         )
     return classifier
+
+
+def _names_of_run(run: Path) -> tuple[str, ...]:
+    try:
+        return tuple(json.loads((run / "result.json").read_text())["class_names"])
+    except FileNotFoundError:
+        raise UserError(f"{run} holds no finished run of teach: go on with it by --resume {run}") from None
 
 
 def _names_in(path: Path) -> tuple[str, ...]:

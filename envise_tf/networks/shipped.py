@@ -51,8 +51,7 @@ def shipped_network(name: str, kind: Kind) -> tf.keras.Model:
     Raises:
         UserError: no such network.
     """
-    architecture = dict(card(name, kind)["architecture"])
-    model = _BUILDERS[architecture.pop("network")](**architecture)
+    model = _built(card(name, kind)["architecture"])
     with (_folder() / f"{name}.{kind}.npz").open("rb") as file, np.load(file) as arrays:
         model.set_weights([arrays[f"{i:03}"].astype(np.float32) for i in range(len(arrays))])
     return model
@@ -73,11 +72,20 @@ def pack(run: Path, name: str) -> Path:
     if result["architecture"]["network"] not in _BUILDERS:
         raise UserError(f"{run} holds a {result['architecture']['network']}: only {', '.join(_BUILDERS)} are shipped")
     weights = [weight.astype(np.float16) for weight in model.get_weights()]
-    target = Path(__file__).parent / "weights" / f"{name}.{kind}"
+    if [weight.shape for weight in weights] != [
+        weight.shape for weight in _built(result["architecture"]).get_weights()
+    ]:
+        raise UserError(f"{run} holds another network than its settings say: one made with --initial is not shipped")
+    target = Path(str(_folder())) / f"{name}.{kind}"
     np.savez_compressed(f"{target}.npz", **{f"{i:03}": weight for i, weight in enumerate(weights)})
     path = Path(f"{target}.json")
     path.write_text(json.dumps(_card(result, name, kind), indent=2) + "\n")
     return path
+
+
+def _built(architecture: dict[str, Any]) -> tf.keras.Model:
+    options = dict(architecture)
+    return _BUILDERS[options.pop("network")](**options)
 
 
 def _card(result: dict[str, Any], name: str, kind: Kind) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Students: a residual network of binary convolutions, and its real-valued twin from the same definition.
 
 After Bi-Real Net [Liu et al. 2018]: every binary convolution has a shortcut of its own, so that real values flow
-past each sign. The order sign, convolution padded with ones, batch normalisation, is what Larq Compute Engine fuses
-into one operator; its kernels want channels in multiples of 32. The stem, the 1x1 convolutions where the grid is
-halved and the last dense layer stay real-valued: they hold a few percent of the multiplications and most of the
-accuracy [Rastegari et al. 2016].
+past each sign. The order sign, convolution padded with ones, batch normalisation is what Larq Compute Engine fuses
+into one operator; its kernels want channels in multiples of 32. A PReLU follows, as in ReActNet [Liu et al. 2020]:
+the sign of the next convolution is all the non-linearity that a binary network needs, but with the PReLU ours learned
+much faster (benchmarks/README.md). The stem, the 1x1 convolutions where the grid is halved and the last dense layer
+stay real-valued: they hold a few percent of the multiplications and most of the accuracy [Rastegari et al. 2016].
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def residual_student(
         classes: number of logits.
         widths: channels of each stage, multiples of 32; the grid is halved before every stage but the first.
         blocks: binary convolutions in each stage.
-        binary: False gives the real-valued twin: ReLU before a real convolution in place of sign and binary kernel.
+        binary: False gives the real-valued twin: the same layers without their two quantisers.
 
     Returns:
         A model from uint8 (batch, size, size, 3) to float32 logits (batch, classes).
@@ -71,8 +72,14 @@ def with_classes(student: tf.keras.Model, generic: tf.keras.Model, classes: Sequ
         classes: the teacher's class of each of the student's logits.
 
     Raises:
-        UserError: the two are not the same network.
+        UserError: the two are not the same network, or the generic one lacks a class.
     """
+    known = generic.output_shape[-1]
+    if max(classes) >= known:
+        raise UserError(
+            f"the student to start from knows {known} classes, but class {max(classes)} of the teacher is asked for: "
+            "give a student of all the teacher's classes, or --student_init scratch"
+        )
     weights = generic.get_weights()
     weights[-2:] = [weight[..., list(classes)] for weight in weights[-2:]]  # kernel and bias of the logits
     if [weight.shape for weight in weights] != [weight.shape for weight in student.get_weights()]:
@@ -93,11 +100,14 @@ def _unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
     if stride > 1 or x.shape[-1] != channels:
         pooled = layers.AveragePooling2D(stride)(x) if stride > 1 else x
         shortcut = _normalised(layers.Conv2D(channels, 1, use_bias=False)(pooled))
-    convolution = _binary_convolution if binary else _real_convolution
-    return layers.Add()([shortcut, _normalised(convolution(x, channels, stride))])
+    y = _normalised(_convolution(x, channels, stride, binary))
+    slopes = tf.keras.initializers.Constant(0.25)
+    return layers.Add()([shortcut, layers.PReLU(slopes, shared_axes=[1, 2])(y)])
 
 
-def _binary_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+def _convolution(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+    if not binary:
+        return layers.Conv2D(channels, 3, stride, "same", use_bias=False)(x)
     return larq.layers.QuantConv2D(
         channels,
         3,
@@ -109,10 +119,6 @@ def _binary_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
         kernel_quantizer="ste_sign",
         kernel_constraint="weight_clip",
     )(x)
-
-
-def _real_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
-    return layers.Conv2D(channels, 3, stride, "same", use_bias=False)(layers.ReLU()(x))
 
 
 def _normalised(x: tf.Tensor) -> tf.Tensor:

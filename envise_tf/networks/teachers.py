@@ -37,6 +37,8 @@ BATCH_MOMENTUM = 0.9
 def wide_resnet(size: int, classes: int, depth: int = 16, width: int = 2) -> tf.keras.Model:
     """Returns a wide pre-activation ResNet, WRN-depth-width [Zagoruyko and Komodakis 2016, table 1].
 
+    The first convolution is as wide as the first stage; the paper's always has 16 channels (ours: one shortcut less).
+
     Args:
         size: side of the square image in pixels; 32 gives a last feature map of 8x8, 64 of 16x16.
         classes: number of logits.

@@ -1,0 +1,144 @@
+"""A user's teacher, from whatever Keras 2 can load to uint8 images in and class scores out."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from envise_tf.errors import UserError
+from envise_tf.networks.loading import load_classifier
+from envise_tf.networks.normalisation import Normalisation
+
+layers = tf.keras.layers
+IMAGES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+
+
+def network(channels=3, dtype="float32", outputs=1):
+    tf.keras.utils.set_random_seed(4)
+    image = tf.keras.Input((8, 8, channels), dtype=dtype)
+    x = layers.Conv2D(4, 3)(Normalisation("unit")(image) if dtype == "uint8" else image)
+    x = layers.GlobalAveragePooling2D()(x)
+    scores = [layers.Dense(5)(x) for _ in range(outputs)]
+    return tf.keras.Model(image, scores[0] if outputs == 1 else scores)
+
+
+def refusal(*given, **options):
+    """Returns the one line with which a classifier is refused."""
+    with pytest.raises(UserError) as error:
+        load_classifier(*given, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("form", ["teacher.keras", "teacher.h5", "folder"])
+def test_a_network_of_uint8_images_is_taken_as_it_is(tmp_path, form):
+    model = network(dtype="uint8")
+    model.save(tmp_path / form, save_format=None if "." in form else "tf")
+    classifier = load_classifier(str(tmp_path / form), pixel_range="caffe")
+    np.testing.assert_allclose(classifier.model(IMAGES), model(IMAGES), rtol=1e-5)
+    assert (classifier.size, classifier.classes, classifier.class_names) == (8, 5, ())
+
+
+@pytest.mark.parametrize("pixel_range", ["raw", "unit", "symmetric", "torch", "caffe"])
+def test_a_network_of_float_images_gets_the_pixels_it_expects(tmp_path, pixel_range):
+    model = network()
+    model.save(tmp_path / "teacher.keras")
+    loaded = load_classifier(str(tmp_path / "teacher.keras"), pixel_range).model
+    assert loaded.input.dtype == tf.uint8
+    assert loaded.input_shape == (None, 8, 8, 3)
+    expected = model(Normalisation(pixel_range)(IMAGES))
+    np.testing.assert_allclose(loaded(IMAGES), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_takes_any_size_has_none(tmp_path):
+    model = tf.keras.Sequential([tf.keras.Input((None, None, 3)), layers.Conv2D(4, 3), layers.GlobalMaxPooling2D()])
+    model.save(tmp_path / "teacher.keras")
+    assert load_classifier(str(tmp_path / "teacher.keras")).size is None
+
+
+def finished_run(folder):
+    network(dtype="uint8").save(folder / "teacher.keras")
+    (folder / "result.json").write_text(json.dumps({"class_names": list("abcde")}))
+
+
+def test_a_run_brings_its_class_names(tmp_path):
+    finished_run(tmp_path)
+    assert load_classifier(str(tmp_path)).class_names == tuple("abcde")
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path):
+    finished_run(tmp_path)
+    (tmp_path / "result.json").unlink()
+    assert f"{tmp_path} holds no finished run of teach" in refusal(str(tmp_path))
+
+
+def test_names_that_are_given_go_before_a_networks_own(tmp_path):
+    finished_run(tmp_path)
+    names = [f"name {i}" for i in range(10)]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n\n")
+    (tmp_path / "five.txt").write_text("\n".join(names[:5]))
+    assert load_classifier(str(tmp_path), classes_file=str(tmp_path / "five.txt")).class_names == tuple(names[:5])
+    shipped = load_classifier("digits-disjoint", classes_file=str(tmp_path / "names.txt"))
+    assert shipped.class_names == tuple(names)
+
+
+def test_a_shipped_teacher_is_called_by_its_name():
+    classifier = load_classifier("digits-disjoint")
+    assert classifier.class_names[:3] == ("zero", "one", "two")
+    assert (classifier.size, classifier.classes) == (32, 10)
+
+
+def test_names_that_are_too_few_are_refused(tmp_path):
+    network().save(tmp_path / "teacher.keras")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    line = refusal(str(tmp_path / "teacher.keras"), classes_file=str(tmp_path / "names.txt"))
+    assert "has 5 classes, but 2 names are given: expected one name a line" in line
+
+
+def test_a_file_of_names_that_is_not_there_is_refused(tmp_path):
+    line = refusal("digits-disjoint", classes_file=str(tmp_path / "names.txt"))
+    assert f"cannot read class names from {tmp_path / 'names.txt'} (No such file or directory)" in line
+
+
+def test_a_name_that_nothing_has_is_refused_with_the_nearest():
+    assert "no teacher digits-disjont: " in refusal("digits-disjont")
+    assert "nearest: digits-disjoint" in refusal("digits-disjont")
+    assert "nearest: ResNet50" in refusal("ResNet5O")
+
+
+@pytest.mark.parametrize("name", ["teacher.keras", "teacher.h5", "folder"])
+def test_what_is_no_network_is_refused(tmp_path, name):
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(b"no network at all")
+    line = refusal(str(tmp_path / name))
+    assert line.startswith(f"Keras 2 cannot load {tmp_path / name} (")
+    assert line.endswith("save it with tf_keras, as .keras or SavedModel")
+
+
+def test_a_network_of_keras_3_is_refused(tmp_path):
+    keras = pytest.importorskip("keras", minversion="3")
+    inner = [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential([*inner, keras.layers.Dense(5)]).save(tmp_path / "teacher.keras")
+    assert refusal(str(tmp_path / "teacher.keras")).startswith("Keras 2 cannot load ")
+
+
+def test_a_network_of_grey_images_is_refused(tmp_path):
+    network(channels=1).save(tmp_path / "teacher.keras")
+    line = refusal(str(tmp_path / "teacher.keras"))
+    assert "takes input of shape (None, 8, 8, 1): expected (batch, height, width, 3), RGB images" in line
+
+
+def test_a_network_that_is_no_classifier_is_refused(tmp_path):
+    tf.keras.Sequential([tf.keras.Input((8, 8, 3)), layers.Conv2D(4, 3)]).save(tmp_path / "maps.keras")
+    assert "gives output of shape (None, 6, 6, 4): expected (batch, classes)" in refusal(str(tmp_path / "maps.keras"))
+    network(outputs=2).save(tmp_path / "two.keras")
+    assert "gives output of shape [(None, 5), (None, 5)]: expected" in refusal(str(tmp_path / "two.keras"))
+
+
+def test_a_saved_model_that_is_not_from_keras_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
+    assert "expected (batch, height, width, 3)" in refusal(str(tmp_path / "module"))

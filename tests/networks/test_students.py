@@ -1,0 +1,137 @@
+"""Students: which kernels are binary, what the mobile converter makes of them, and the real-valued twin."""
+
+from collections import Counter
+
+import larq
+import larq_compute_engine
+import numpy as np
+import pytest
+import tensorflow as tf
+from larq_compute_engine.tflite.python.interpreter import Interpreter
+from tensorflow.lite.python import schema_py_generated as schema
+
+from envise_tf.errors import UserError
+from envise_tf.networks.split import split
+from envise_tf.networks.students import is_binary, residual_student, with_classes
+
+layers = tf.keras.layers
+IMAGES = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    tf.keras.utils.set_random_seed(2)
+
+
+def shallow_student(classes=5, binary=True):
+    """A stage of two units and a halved one, with weights as unlike each other as after training."""
+    student = residual_student(8, classes, widths=(32, 64), blocks=(2, 1), binary=binary)
+    random = np.random.default_rng(3)
+    student.set_weights(
+        [random.uniform(0.1, 1.0, weight.shape) - 0.3 * (weight.ndim > 1) for weight in student.get_weights()]
+    )
+    return student
+
+
+def binary_convolutions(model):
+    return [layer for layer in model.layers if isinstance(layer, larq.layers.QuantConv2D)]
+
+
+def operators(flatbuffer):
+    """Returns how often each operator stands in a flatbuffer: custom ones by name, the others as one."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+    names = [(code.customCode or b"built-in").decode() for code in model.operatorCodes]
+    return Counter(names[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
+
+
+@pytest.mark.parametrize("width", [8, 48, 0, -32])
+def test_channels_that_the_mobile_kernels_cannot_take_are_refused(width):
+    with pytest.raises(UserError, match=rf"widths \[32, {width}\]: expected multiples of 32"):
+        residual_student(8, 5, (32, width), (1, 1))
+
+
+@pytest.mark.parametrize(("widths", "blocks"), [((32,), (1, 1)), ((), ()), ((32, 64), (1, 0))])
+def test_stages_without_a_width_or_a_block_are_refused(widths, blocks):
+    with pytest.raises(UserError, match="expected one positive number a stage in both"):
+        residual_student(8, 5, widths, blocks)
+
+
+def test_binary_are_the_kernels_of_the_quantised_convolutions_and_nothing_else(tmp_path):
+    student = residual_student(8, 5, (32, 64), (2, 1))
+    student.save(tmp_path / "student.keras")
+    for model in (student, tf.keras.models.load_model(tmp_path / "student.keras", compile=False)):
+        binary = {id(variable) for variable in model.variables if is_binary(variable)}
+        assert binary == {id(layer.kernel) for layer in binary_convolutions(model)}
+        assert [variable.shape[:2] for variable in model.variables if is_binary(variable)] == [(3, 3)] * 3
+
+
+@pytest.mark.parametrize("size", [32, 64, 224])
+def test_every_binary_convolution_becomes_one_mobile_operator(size):
+    student = residual_student(size, 5, (32, 64), (2, 1))
+    counts = operators(larq_compute_engine.convert_keras_model(student))
+    assert counts["LceBconv2d"] == len(binary_convolutions(student)) == 3
+    assert counts["LceQuantize"] == 3
+    assert set(counts) == {"LceBconv2d", "LceQuantize", "built-in"}
+
+
+def test_the_mobile_interpreter_answers_as_keras():
+    student = shallow_student()
+    interpreter = Interpreter(larq_compute_engine.convert_keras_model(student), num_threads=1)
+    answers = np.concatenate([interpreter.predict(image[np.newaxis]) for image in IMAGES])
+    logits = student(IMAGES).numpy()
+    assert np.abs(logits).max() > 0.1
+    # A sum that ends on the other side of a sign moves one value, hence the median.
+    assert np.median(np.abs(answers - logits)) < 1e-4 * np.abs(logits).max()
+    np.testing.assert_array_equal(answers.argmax(axis=1), logits.argmax(axis=1))
+
+
+def test_the_binary_convolution_multiplies_signs_and_pads_with_ones():
+    layer = binary_convolutions(shallow_student())[0]
+    values = np.random.default_rng(5).normal(size=(1, 4, 4, 32)).astype("float32")
+    signs = np.pad(np.sign(values), ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1.0)
+    kernel = np.sign(layer.kernel.numpy())
+    windows = np.lib.stride_tricks.sliding_window_view(signs, (3, 3), axis=(1, 2))
+    np.testing.assert_array_equal(layer(values), np.einsum("bhwcij,ijco->bhwo", windows, kernel))
+
+
+def test_the_twin_is_the_same_network_with_relu_in_place_of_signs():
+    student, twin = shallow_student(), shallow_student(binary=False)
+    assert twin.count_params() == student.count_params()
+    assert [w.shape for w in twin.get_weights()] == [w.shape for w in student.get_weights()]
+    assert not any(is_binary(variable) for variable in twin.variables)
+    convolutions = [layer for layer in twin.layers if isinstance(layer, layers.Conv2D) and layer.kernel_size == (3, 3)]
+    assert [layer.name for layer in convolutions if type(layer) is not layers.Conv2D] == []
+    assert len(convolutions) == 1 + 3
+    for layer in convolutions[1:]:
+        assert isinstance(layer.inbound_nodes[0].inbound_layers, layers.ReLU)
+
+
+def test_a_student_of_some_classes_has_the_generic_students_logits():
+    generic, student = shallow_student(classes=6), residual_student(8, 3, (32, 64), (2, 1))
+    with_classes(student, generic, [4, 0, 5])
+    expected = generic(IMAGES).numpy()[:, [4, 0, 5]]
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(student(IMAGES), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("widths", "blocks"), [((32, 96), (2, 1)), ((32, 64), (1, 2)), ((32,), (2,))])
+def test_a_student_of_another_network_is_refused(widths, blocks):
+    student = residual_student(8, 3, widths, blocks)
+    before = student.get_weights()
+    with pytest.raises(UserError, match=r"is not the network asked for .*: give the same --widths"):
+        with_classes(student, shallow_student(classes=6), [4, 0, 5])
+    for one, other in zip(before, student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_student_that_lacks_some_of_the_classes_is_no_generic_one():
+    student = residual_student(8, 3, (32, 64), (2, 1))
+    with pytest.raises(UserError, match="knows 4 classes, but class 5 of the teacher is asked for"):
+        with_classes(student, shallow_student(classes=4), [1, 0, 5])
+
+
+@pytest.mark.parametrize(("size", "first", "last"), [(32, 32, 8), (64, 32, 8), (224, 56, 14)])
+def test_the_stem_brings_every_size_to_a_grid_that_three_stages_can_halve(size, first, last):
+    student = residual_student(size, 5, (32, 32, 64), (1, 1, 1))
+    assert binary_convolutions(student)[0].input_shape == (None, first, first, 32)
+    assert split(student).trunk.output_shape == (None, last, last, 64)
