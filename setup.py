@@ -35,6 +35,7 @@ setup(
         "pillow",
         "protobuf<5",
         "pyyaml",
+        "requests",
         "rich",
         "scikit-learn",
         "tensorflow>=2.16,<2.17",

@@ -86,7 +86,8 @@ def distil(settings: TrainSettings, resumed: bool) -> Run:
     larq.models.summary(student)
     if not resumed:
         run.begin(settings)
-        run.write_json("classes.json", {"teacher_classes": classes, "names": _names(job, classes)})
+        names = {"names": _names(job, classes), "teacher_names": job.teacher.class_names}
+        run.write_json("classes.json", {"teacher_classes": classes, **names})
     entries = _fitted(job, run, distiller, held_back)
     student = _in_float32(job, student, classes)
     run.save_model(student, "student.keras")
@@ -107,10 +108,6 @@ def prepared(settings: TrainSettings) -> Job:
     if not settings.objectives:
         raise UserError("no objective is given: expected at least one, such as --objectives.soft_label.weight 1")
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
-    if settings.window < settings.batch_size:
-        raise UserError(
-            f"window {settings.window} is smaller than batch_size {settings.batch_size}: expected at least one batch"
-        )
     teacher = load_classifier(settings.teacher, settings.teacher_range, settings.teacher_classes)
     source = load_source(
         settings.stream or settings.source, settings.data_dir, settings.image_size or _folder_size(settings, teacher)

@@ -12,6 +12,7 @@ from envise_tf.errors import UserError
 from envise_tf.images import load_source
 from envise_tf.images.source import Source
 from envise_tf.images.stream import Augmentation, Stream
+from envise_tf.networks.loading import load_classifier
 from envise_tf.networks.teachers import keras_application, wide_resnet
 from envise_tf.run import Run, provenance
 from envise_tf.settings import TeachSettings
@@ -74,10 +75,20 @@ def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:
         raise UserError(f"the images of {settings.source} differ in size: give --image_size")
     classes = len(source.class_names)
     if settings.initial is not None:
-        return tf.keras.models.load_model(settings.initial, compile=False)
+        return _initial(settings.initial, size, classes)
     if settings.network == "wide_resnet":
         return wide_resnet(size, classes, settings.depth, settings.width)
     return keras_application(settings.network, size, classes, settings.weights)
+
+
+def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
+    classifier = load_classifier(reference)
+    if classifier.size not in (None, size) or classifier.classes != classes:
+        raise UserError(
+            f"{reference} takes {classifier.size}x{classifier.size} images of {classifier.classes} classes: expected "
+            f"{size}x{size} images of {classes} classes; give another --initial"
+        )
+    return classifier.model
 
 
 def _compiled(model: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:

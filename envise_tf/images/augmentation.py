@@ -50,7 +50,12 @@ def _moved(images: tf.Tensor, flip_seed: tf.Tensor, shift_seed: tf.Tensor, flip:
 def _covered(images: tf.Tensor, seed: tf.Tensor, cutout: float) -> tf.Tensor:
     count, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
     centre = tf.random.stateless_uniform((count, 2), seed)
-    rows = tf.abs(tf.linspace(0.0, 1.0, height)[tf.newaxis] - centre[:, :1]) < cutout / 2
-    columns = tf.abs(tf.linspace(0.0, 1.0, width)[tf.newaxis] - centre[:, 1:]) < cutout / 2
+    rows = tf.abs(_pixel_centres(height) - centre[:, :1]) < cutout / 2
+    columns = tf.abs(_pixel_centres(width) - centre[:, 1:]) < cutout / 2
     hidden = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
     return tf.where(hidden, tf.constant(127, images.dtype), images)
+
+
+def _pixel_centres(count: tf.Tensor) -> tf.Tensor:
+    """Returns where the pixels of a row lie, as shares of its length: float32 (1, count)."""
+    return (tf.range(count, dtype=tf.float32)[tf.newaxis] + 0.5) / tf.cast(count, tf.float32)

@@ -58,6 +58,10 @@ class Stream:
     batch_size: int
     seed: int
 
+    def __post_init__(self) -> None:
+        if not 0 < self.batch_size <= self.window:
+            raise UserError(f"window {self.window}, batch_size {self.batch_size}: expected at least one batch a window")
+
     @property
     def batches_a_window(self) -> int:
         return self.window // self.batch_size

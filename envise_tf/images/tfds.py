@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.images.source import Source, Split, fingerprint, keeps_label
-from envise_tf.images.tiny_imagenet import TinyImagenet, tiny_imagenet
+from envise_tf.images.tiny_imagenet import URL, TinyImagenet, tiny_imagenet
 
 
 class TensorFlowDataset(Source):
@@ -64,7 +64,7 @@ def _prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuild
     _require_image_and_label(builder)
     try:
         if not builder.data_path.exists():
-            _ask_hosts(builder.url_infos or ())
+            _ask_hosts(_urls(builder))
         builder.download_and_prepare()
     except UserError:
         raise
@@ -95,6 +95,12 @@ def _require_image_and_label(builder: tfds.core.DatasetBuilder) -> None:
         raise UserError(
             f"data set {builder.name} has the features {sorted(features)}: expected 'image' and a class as 'label'"
         )
+
+
+def _urls(builder: tfds.core.DatasetBuilder) -> Iterable[str]:
+    if isinstance(builder, TinyImagenet):
+        return () if builder.archive else (URL,)
+    return builder.url_infos or ()
 
 
 def _ask_hosts(urls: Iterable[str]) -> None:

@@ -61,7 +61,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "The official train and validation splits."}
 
     def __init__(self, *, archive: Path | None = None, **kwargs: Any) -> None:
-        self._archive = archive
+        self.archive = archive
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -82,7 +82,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        path = self._archive or self._downloaded(dl_manager)
+        path = self.archive or self._downloaded(dl_manager)
         with _opened(path) as archive:
             names = class_names(archive)
         self.info.features["label"].names = list(names.values())

@@ -113,6 +113,8 @@ def _checked(classifier: Classifier, reference: str) -> Classifier:
 
 def _names_of_run(run: Path) -> tuple[str, ...]:
     try:
+        if (run / "classes.json").exists():  # a run of train, whose result names the student's classes
+            return tuple(json.loads((run / "classes.json").read_text())["teacher_names"])
         return tuple(json.loads((run / "result.json").read_text())["class_names"])
     except FileNotFoundError:
         raise UserError(f"{run} holds no finished run of teach: go on with it by --resume {run}") from None
@@ -120,6 +122,9 @@ def _names_of_run(run: Path) -> tuple[str, ...]:
 
 def _names_in(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except OSError as error:
         raise UserError(f"cannot read class names from {path} ({error.strerror}): expected one name a line") from None
+    if not names:
+        raise UserError(f"{path} is empty: expected one class name a line")
+    return names

@@ -4,7 +4,7 @@ After Bi-Real Net [Liu et al. 2018]: every binary convolution has a shortcut of 
 past each sign. The order sign, convolution padded with ones, batch normalisation is what Larq Compute Engine fuses
 into one operator; its kernels want channels in multiples of 32. A PReLU follows, as in ReActNet [Liu et al. 2020]:
 the sign of the next convolution is all the non-linearity that a binary network needs, but with the PReLU ours learned
-much faster (benchmarks/README.md). The stem, the 1x1 convolutions where the grid is halved and the last dense layer
+much faster. The stem, the 1x1 convolutions where the grid is halved and the last dense layer
 stay real-valued: they hold a few percent of the multiplications and most of the accuracy [Rastegari et al. 2016].
 """
 
