@@ -33,14 +33,15 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
     run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "teach")
     fitting.prepare(settings)
+    stream = _stream(settings, source)
     model = _compiled(_network(settings, source), settings)
     if not resumed:
         run.begin(settings)
-    entries = _fitted(model, source, settings, run)
+    entries = _fitted(model, stream, settings, run)
     final = _in_float32(model, settings, source)
     run.save_model(final, "teacher.keras")
     result = {
-        "accuracy": test_accuracy(final, source),
+        "accuracy": accuracy_on_test_split(final, source),
         "seconds": sum(entry["seconds"] for entry in entries),
         "architecture": {
             "network": settings.network,
@@ -61,7 +62,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     return run
 
 
-def test_accuracy(model: tf.keras.Model, source: Source) -> float:
+def accuracy_on_test_split(model: tf.keras.Model, source: Source) -> float:
     """Returns the share of the source's test images that the model classifies rightly, in 0..1."""
     metric = tf.keras.metrics.SparseCategoricalAccuracy()
     for batch in source.examples("test").batch(256).prefetch(2):
@@ -111,10 +112,11 @@ def _compiled(model: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
     return model
 
 
-def _fitted(model: tf.keras.Model, source: Source, settings: TeachSettings, run: Run) -> list[dict[str, float]]:
-    stream = Stream(
-        source, "teacher", settings.protocol, None, None, settings.window, settings.batch_size, settings.seed
-    )
+def _stream(settings: TeachSettings, source: Source) -> Stream:
+    return Stream(source, "teacher", settings.protocol, None, None, settings.window, settings.batch_size, settings.seed)
+
+
+def _fitted(model: tf.keras.Model, stream: Stream, settings: TeachSettings, run: Run) -> list[dict[str, float]]:
     recorder = fitting.Recorder(run, model)
     first = recorder.restore()
     with fitting.ProgressBar(settings.windows, stream.batches_a_window, first) as bar:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from urllib.parse import urlsplit
+from collections.abc import Collection
 
-import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.images.hosts import require_a_host
 from envise_tf.images.source import Source, Split, fingerprint, keeps_label
-from envise_tf.images.tiny_imagenet import URL, TinyImagenet, tiny_imagenet
+from envise_tf.images.tiny_imagenet import TinyImagenet, tiny_imagenet
 
 
 class TensorFlowDataset(Source):
@@ -64,7 +63,7 @@ def _prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuild
     _require_image_and_label(builder)
     try:
         if not builder.data_path.exists():
-            _ask_hosts(_urls(builder))
+            require_a_host(builder.url_infos or ())
         builder.download_and_prepare()
     except UserError:
         raise
@@ -95,23 +94,3 @@ def _require_image_and_label(builder: tfds.core.DatasetBuilder) -> None:
         raise UserError(
             f"data set {builder.name} has the features {sorted(features)}: expected 'image' and a class as 'label'"
         )
-
-
-def _urls(builder: tfds.core.DatasetBuilder) -> Iterable[str]:
-    if isinstance(builder, TinyImagenet):
-        return () if builder.archive else (URL,)
-    return builder.url_infos or ()
-
-
-def _ask_hosts(urls: Iterable[str]) -> None:
-    """Raises the error of `requests` if no host answers, at once where TFDS would try again for minutes."""
-    hosts = {urlsplit(url).netloc: url for url in urls if url.startswith("http")}
-    errors = []
-    for url in hosts.values():
-        try:
-            requests.head(url, timeout=10)
-            return
-        except requests.RequestException as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from envise_tf.errors import UserError
+from envise_tf.images.hosts import require_a_host
 
 ARCHIVE = "tiny-imagenet-200.zip"
 URL = f"http://cs231n.stanford.edu/{ARCHIVE}"
@@ -61,7 +62,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "The official train and validation splits."}
 
     def __init__(self, *, archive: Path | None = None, **kwargs: Any) -> None:
-        self.archive = archive
+        self._archive = archive
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -82,7 +83,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        path = self.archive or self._downloaded(dl_manager)
+        path = self._archive or self._downloaded(dl_manager)
         with _opened(path) as archive:
             names = class_names(archive)
         self.info.features["label"].names = list(names.values())
@@ -93,6 +94,7 @@ class TinyImagenet(tfds.core.GeneratorBasedBuilder):
 
     def _downloaded(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
+            require_a_host([URL])
             return Path(dl_manager.download(URL))
         except Exception as error:
             raise UserError(

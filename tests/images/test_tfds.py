@@ -7,8 +7,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from envise_tf.errors import UserError
+from envise_tf.images.hosts import require_a_host
 from envise_tf.images.source import fingerprint
-from envise_tf.images.tfds import TensorFlowDataset, _ask_hosts
+from envise_tf.images.tfds import TensorFlowDataset
 
 UNPREPARED = "beans"
 
@@ -113,7 +114,7 @@ def test_one_host_of_several_is_enough(monkeypatch):
             raise requests.ConnectionError(url)
 
     monkeypatch.setattr(requests, "head", head)
-    _ask_hosts(["https://down.org/a", "https://up.org/b", "/local/file"])
+    require_a_host(["https://down.org/a", "https://up.org/b", "/local/file"])
     with pytest.raises(requests.ConnectionError, match="down"):
-        _ask_hosts(["https://down.org/a", "/local/file"])
-    _ask_hosts(["/local/file"])
+        require_a_host(["https://down.org/a", "/local/file"])
+    require_a_host(["/local/file"])

@@ -1,0 +1,57 @@
+import os
+
+import pytest
+
+from envise_tf.errors import UserError
+from envise_tf.run import Run, provenance
+from envise_tf.settings import TrainSettings
+
+
+def test_a_planned_run_writes_nothing_until_it_begins(tmp_path):
+    settings = TrainSettings(out=str(tmp_path / "a" / "run"))
+    run = Run.planned(settings, "train")
+    assert list(tmp_path.iterdir()) == []
+    run.begin(settings)
+    assert run.settings_file.is_file()
+
+
+def test_a_folder_with_a_run_is_refused(tmp_path):
+    settings = TrainSettings(out=str(tmp_path))
+    Run.planned(settings, "train").begin(settings)
+    with pytest.raises(UserError, match="--resume"):
+        Run.planned(settings, "train")
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        Run.planned(TrainSettings(out=str(tmp_path / "file" / "run")), "train")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="permission"):
+        Run.planned(TrainSettings(out=str(tmp_path / "closed" / "run")), "train")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    run = Run(tmp_path)
+    run.write_json("result.json", {"agreement": 0.5})
+    with pytest.raises(TypeError):
+        run.write_json("result.json", {"agreement": object()})
+    assert run.read_json("result.json") == {"agreement": 0.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_the_log_forgets_windows_after_the_checkpoint(tmp_path):
+    run = Run(tmp_path)
+    assert run.log(5) == []
+    run.write_log([{"window": i, "loss": 1.0 / (i + 1)} for i in range(4)])
+    assert [entry["window"] for entry in run.log(2)] == [0, 1]
+
+
+def test_provenance_names_versions_commit_machine_and_date():
+    found = provenance()
+    assert found["versions"]["tensorflow"].startswith("2.16")
+    assert set(found) == {"versions", "git_commit", "machine", "date"}
