@@ -20,8 +20,8 @@ from pathlib import Path
 
 from envise_tf import fitting
 from envise_tf.distiller import Distiller, compiled
-from envise_tf.distilling import prepared
 from envise_tf.images.stream import Augmentation
+from envise_tf.job import found_job
 from envise_tf.networks.students import residual_student
 from envise_tf.objectives import objective
 from envise_tf.run import provenance
@@ -41,7 +41,7 @@ def main() -> None:
     flags = parser.parse_args()
     words = ["--preset", "cifar100-zoo", *(["--data_dir", flags.data_dir] if flags.data_dir else [])]
     settings, _ = parsed(TrainSettings, "train", "", words)
-    job = prepared(settings)
+    job = found_job(settings)
     fitting.prepare(settings)
     stream = iter(job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout)))
     kept = iter(tf.data.Dataset.from_tensors(next(stream)).repeat())

@@ -8,6 +8,8 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -57,8 +59,7 @@ class Run:
         return run
 
     def begin(self, settings: Settings) -> None:
-        """Makes the folder and writes the settings to it; from here on the run can be resumed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Writes the settings; from here on the run can be resumed, so all that resuming needs is written before."""
         self.write(self.settings_file, as_yaml(settings))
 
     @property
@@ -74,10 +75,9 @@ class Run:
         return self.folder / "log.jsonl"
 
     def write(self, path: Path, text: str) -> None:
-        """Writes a file whole or not at all: first beside it, then renamed."""
-        unfinished = path.with_name(path.name + ".unfinished")
-        unfinished.write_text(text)
-        unfinished.replace(path)
+        """Writes a file whole or not at all."""
+        with _whole(path) as unfinished:
+            unfinished.write_text(text)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes content as RUN/name."""
@@ -89,9 +89,8 @@ class Run:
 
     def save_model(self, model: tf.keras.Model, name: str) -> None:
         """Saves a model as RUN/name (.keras), whole or not at all."""
-        unfinished = self.folder / f"unfinished.{name}"
-        model.save(unfinished)
-        unfinished.replace(self.folder / name)
+        with _whole(self.folder / name) as unfinished:
+            model.save(unfinished)
 
     def log(self, windows: int) -> list[dict[str, Any]]:
         """Returns the log's entries of the first `windows` windows, one a window."""
@@ -103,6 +102,18 @@ class Run:
     def write_log(self, entries: list[dict[str, Any]]) -> None:
         """Writes all entries of the log; rewritten whole, so that a kill leaves no half line."""
         self.write(self.log_file, "".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; renames it when that went well, else removes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"unfinished.{path.name}")  # Keras tells the format from the ending
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def provenance() -> dict[str, Any]:

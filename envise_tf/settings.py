@@ -26,13 +26,13 @@ class ImageSettings:
     """Which images are used.
 
     Args:
-        source: digits, a data set of TensorFlow Datasets (cifar100), tiny_imagenet, or the path of a folder.
+        source: digits, a data set of TensorFlow Datasets (cifar100), tiny_imagenet, or the path of a labelled folder.
         data_dir: folder where data sets are prepared; default is TFDS_DATA_DIR or TensorFlow Datasets' own.
         image_size: side in pixels that images are resized to; default is the source's own, or the teacher's.
         protocol: disjoint gives teacher and stream different halves of the training split, shared gives both all.
     """
 
-    source: str = "digits"
+    source: str | None = None
     data_dir: str | None = None
     image_size: int | None = None
     protocol: Literal["disjoint", "shared"] = "disjoint"
@@ -100,7 +100,8 @@ class TrainSettings(ImageSettings, FitSettings):
         teacher: shipped teacher (cifar100-disjoint), run of teach, .keras file, SavedModel, or Keras Application.
         teacher_range: pixel range that a teacher of your own expects; raw is 0..255.
         teacher_classes: text file with one class name a line, for a teacher of your own.
-        stream: folder of unlabelled images to learn from, in place of the source's training split.
+        stream: folder of unlabelled images to learn from; source then only tests the student, if it is given.
+        prior: share of each class in the stream, {name: share}; default is the source's own. For simulated streams.
         scenario: name of a shipped scenario, or your own YAML file; default is all classes of the source.
         classes: the student learns the classes found in the teacher's predictions, those that the scenario pins
             as inliers, or all.
@@ -122,6 +123,7 @@ class TrainSettings(ImageSettings, FitSettings):
     teacher_range: Literal["raw", "unit", "symmetric", "torch", "caffe"] = "raw"
     teacher_classes: str | None = None
     stream: str | None = None
+    prior: dict[str, float] | None = None
     scenario: str | None = None
     classes: Literal["found", "pinned", "all"] = "found"
     coverage: float = 0.99

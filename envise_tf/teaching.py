@@ -28,6 +28,8 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     Raises:
         UserError: the source has no labels or cannot be read, the network does not fit it, or the loss is not finite.
     """
+    if settings.source is None:
+        raise UserError("no source is given: expected --source with labelled images, such as cifar100 or a folder")
     source = load_source(settings.source, settings.data_dir, settings.image_size)
     if not source.class_names:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")

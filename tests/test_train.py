@@ -106,7 +106,14 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough(tmp_path):
     main([*given, *length, *NETWORK, "--out", str(tmp_path / "run")])
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["class_names"] == [f"class_{i}" for i in range(5)]
+    assert result["unreadable_files"] == 1
     assert "accuracy_student" not in result
+
+
+def test_frequent_classes_follow_the_prior_of_the_stream(tmp_path):
+    prior = ["--prior", "{two: 0.45, five: 0.45, nine: 0.1}", "--scenario", "null", "--min_share", "0.2"]
+    main([*SMALL, *prior, "--windows", "1", "--out", str(tmp_path / "run")])
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["class_names"] == ["two", "five"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +125,10 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough(tmp_path):
         (["--scenario", "digit"], "digits"),
         (["--widths", "[33]"], "multiples of 32"),
         (["--image_size", "64"], "32x32"),
+        (["--prior", "{zero: 0.5, oen: 0.5}"], "nearest: one"),
+        (["--prior", "{zero: 0.5, one: 0}"], "more than 0"),
+        (["--source", "null"], "no images are given"),
+        (["--scenario", "null", "--classes", "pinned"], "--scenario"),
         (["--objectives.soft_label.temprature", "2"], "temperature"),
         (["--student_init", "generic"], "no generic student"),
         (["--window", "16"], "at least one batch"),

@@ -43,6 +43,7 @@ class Folder(Source):
     Args:
         path: the folder.
         size: height and width in pixels of the images that come out, >= 1.
+        labelled: False takes all images below the folder as one unlabelled set, whatever its sub-folders mean.
 
     Raises:
         UserError: no such folder, no images in it, or its splits disagree about the classes.
@@ -50,14 +51,13 @@ class Folder(Source):
 
     name = "folder"
 
-    def __init__(self, path: str, size: int) -> None:
+    def __init__(self, path: str, size: int, labelled: bool = True) -> None:
         if size < 1:
             raise UserError(f"image size {size} given: expected at least 1 pixel")
         self.size: int = size
         self.unreadable: set[str] = set()
-        """The paths of the files that could not be read so far."""
         self._path = Path(path).expanduser()
-        self.class_names, self._files = _found(self._path)
+        self.class_names, self._files = _found(self._path, labelled)
 
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
         """See `Source.examples`; the fingerprint is that of the encoded file. Unreadable files are left out."""
@@ -122,18 +122,21 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _found(path: Path) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
+def _found(path: Path, labelled: bool) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
     """Returns the class names, and the files of each split that there is, in reading order."""
     if not path.is_dir():
         raise UserError(f"there is no folder {path}: expected one of JPEG, PNG or WebP files; check the path")
+    class_names: tuple[str, ...] = ()
     split_folders = _split_folders(path)
-    if split_folders:
+    if not labelled:
+        files = _unlabelled(path)
+    elif split_folders:
         class_names, files = _from_splits(path, split_folders)
     elif classes := _classes(path):
         class_names, files = tuple(classes), _split_by_name(classes)
         _warn_of_loose_files(path)
     else:
-        class_names, files = (), {"train": [(name, UNLABELLED) for name in _images(path)]}
+        files = _unlabelled(path)
     if not any(files.values()):
         raise UserError(f"folder {path} holds no JPEG, PNG or WebP file: expected images or class folders of images")
     return class_names, {split: _shuffled(found) for split, found in files.items()}
@@ -165,6 +168,10 @@ def _from_splits(path: Path, folders: dict[Split, Path]) -> tuple[tuple[str, ...
         for split, of_split in classes.items()
     }
     return class_names, files
+
+
+def _unlabelled(path: Path) -> dict[Split, list[_File]]:
+    return {"train": [(name, UNLABELLED) for name in _images(path)]}
 
 
 def _split_by_name(classes: dict[str, list[str]]) -> dict[Split, list[_File]]:

@@ -26,6 +26,8 @@ class Source(abc.ABC):
     """The class of each label; empty where the source is unlabelled."""
     size: int | None
     """Height and width in pixels that all images share; None where they differ and must be resized."""
+    unreadable: Collection[str] = ()
+    """The paths of the files that could not be read so far."""
 
     @abc.abstractmethod
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:

@@ -192,3 +192,12 @@ def test_a_missing_or_empty_folder_is_a_user_error(tmp_path, missing):
 def test_a_size_below_one_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="image size 0 given"):
         Folder(str(tmp_path), 0)
+
+
+def test_a_folder_for_the_stream_has_no_labels_whatever_its_sub_folders_mean(tmp_path):
+    for name in ("train/cat", "test/cat", "2025"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "image.png")
+    source = Folder(str(tmp_path), 8, labelled=False)
+    assert source.class_names == ()
+    assert [int(example["label"]) for example in source.examples("train")] == [UNLABELLED] * 3
