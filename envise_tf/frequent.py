@@ -8,7 +8,7 @@ import numpy as np
 def frequent_classes(predictions: np.ndarray, coverage: float, min_share: float) -> np.ndarray:
     """Returns the smallest set of predicted classes that covers `coverage` of a window, each above `min_share`.
 
-    Our choice, see `docs/method.md`. With a teacher that errs, no set of frequent classes covers 99 %: the errors are
+    Our choice. With a teacher that errs, no set of frequent classes covers 99 %: the errors are
     spread over classes of a few images each, and `min_share` keeps these out.
 
     Args:
