@@ -85,12 +85,12 @@ class Stream:
         self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
     ) -> tf.data.Dataset:
         # Both look at the examples, so they come before the windows, which are built inside a graph.
-        self._require_images()
+        examples = self._kept_at_hand()
         shares = self._kept_shares
 
         def window(index: tf.Tensor) -> tf.data.Dataset:
-            examples = self._window(index, shares).map(chosen).batch(self.batch_size, drop_remainder=True)
-            return examples.take(self.batches_a_window).enumerate(index * _BATCHES_A_WINDOW)
+            shown = self._window(examples, index, shares).map(chosen).batch(self.batch_size, drop_remainder=True)
+            return shown.take(self.batches_a_window).enumerate(index * _BATCHES_A_WINDOW)
 
         def augment(number: tf.Tensor, batch: object) -> object:
             images, *labels = batch if isinstance(batch, tuple) else (batch,)
@@ -105,13 +105,28 @@ class Stream:
             windows.flat_map(window).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
         )
 
-    def _window(self, index: tf.Tensor, shares: np.ndarray | None) -> tf.data.Dataset:
-        examples = self._examples()
+    def _window(self, examples: tf.data.Dataset, index: tf.Tensor, shares: np.ndarray | None) -> tf.data.Dataset:
         if shares is not None:
             examples = examples.enumerate().filter(self._keeps(index, shares)).map(lambda _, example: example)
+        return examples.shuffle(self._shuffled, seed=index * 1_000_003 + self.seed).repeat()
+
+    @property
+    def _shuffled(self) -> int:
+        """How many images are shuffled at a time: as many as a bounded buffer holds."""
         side = self.source.size or 224
-        buffer = min(_MOST_SHUFFLED, _SHUFFLE_BYTES // (3 * side * side))
-        return examples.shuffle(buffer, seed=index * 1_000_003 + self.seed).repeat()
+        return min(_MOST_SHUFFLED, _SHUFFLE_BYTES // (3 * side * side))
+
+    def _kept_at_hand(self) -> tf.data.Dataset:
+        """Returns the examples, kept in memory if the shuffle buffer would hold them all anyway.
+
+        A pass reads and decodes the whole source to show the few that belong to the stream. Where they are few, that
+        would cost as much as training on them.
+        """
+        examples = self._examples()
+        count = sum(1 for _ in examples.take(self._shuffled))
+        if not count:
+            raise UserError(f"{self.source.name} has no {self.part} images of the classes asked for: add some")
+        return examples.cache() if count < self._shuffled else examples
 
     def _examples(self) -> tf.data.Dataset:
         examples = self.source.examples("train", self.labels)
@@ -127,10 +142,6 @@ class Stream:
             return tf.random.stateless_uniform((), seed) < shares[example["label"]]
 
         return keeps
-
-    def _require_images(self) -> None:
-        if not any(True for _ in self._examples().take(1)):
-            raise UserError(f"{self.source.name} has no {self.part} images of the classes asked for: add some")
 
     @cached_property
     def _kept_shares(self) -> np.ndarray | None:
