@@ -1,6 +1,8 @@
 """Every test runs with Keras 2, whichever module a test file imports first."""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,11 @@ def tfds_dir() -> str:
     if folder is None or not (Path(folder) / "cifar100" / "3.0.2").is_dir():
         pytest.skip("CIFAR-100 is not prepared: set TFDS_DATA_DIR to the folder that holds it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def default_precision() -> Iterator[None]:
+    """Takes back the precision that a command under test has set for the whole process."""
+    yield
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].keras.mixed_precision.set_global_policy(None)

@@ -61,7 +61,7 @@ def test_a_teacher_is_fine_tuned_from_another(finished, tmp_path):
 
 def test_a_generic_student_has_all_the_teachers_classes(tmp_path):
     small = ["--widths", "[32]", "--blocks", "[1]", "--windows", "1", "--window", "128", "--batch_size", "32"]
-    words = ["--part", "teacher", "--classes", "all", "--tensorboard", "false", *small]
+    words = ["--source", "digits", "--part", "teacher", "--classes", "all", "--tensorboard", "false", *small]
     main(["--student", "--teacher", "digits-disjoint", *words, "--out", str(tmp_path / "run")])
     assert json.loads((tmp_path / "run" / "result.json").read_text())["teacher_classes"] == list(range(10))
 
