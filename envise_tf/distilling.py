@@ -114,7 +114,7 @@ def _fitted(job: Job, run: Run, distiller: Distiller, held_back: tf.data.Dataset
         callbacks.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
     with fitting.ProgressBar(settings.windows, job.stream.batches_a_window, first) as bar:
         distiller.fit(
-            job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout), first),
+            job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup), first),
             validation_data=held_back,
             steps_per_epoch=job.stream.batches_a_window,
             initial_epoch=first,

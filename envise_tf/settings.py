@@ -112,6 +112,7 @@ class TrainSettings(ImageSettings, FitSettings):
         blocks: binary convolutions in each stage.
         twin: train the student's real-valued counterpart instead.
         objectives: what is minimised: name, its weight and options; see docs/objectives.md.
+        mixup: largest share of another image that is blended into each; the teacher answers the blend too.
         binary_rate: learning rate of binary kernels, as a multiple of learning_rate.
         part: which part of the training split the stream shows; teacher is for generic students.
         held_back: most held-back images that agreement is measured on.
@@ -138,6 +139,7 @@ class TrainSettings(ImageSettings, FitSettings):
             "attention_triplet": {"weight": 1.0, "margin": 0.5},
         }
     )
+    mixup: float = 0.0
     binary_rate: float = 1.0
     part: Literal["stream", "teacher"] = "stream"
     held_back: int = 2000

@@ -9,8 +9,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def augmented(images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: float, cutout: float) -> tf.Tensor:
-    """Returns the images, each flipped, shifted and partly covered by its own draw.
+def augmented(
+    images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: float, cutout: float, mixup: float = 0.0
+) -> tf.Tensor:
+    """Returns the images, each flipped, shifted, partly covered and blended with another by its own draw.
 
     Args:
         images: uint8, (batch, height, width, 3), 0..255.
@@ -18,13 +20,16 @@ def augmented(images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: float, c
         flip: mirror every second image (at random) from left to right.
         shift: largest shift along each axis, as a share of the side; what comes in is a reflection of the image.
         cutout: side of a grey square laid over each image, as a share of the side [DeVries and Taylor 2017].
+        mixup: largest share of the image before it in the batch that is blended into each, drawn uniformly from
+            0 to this [after Zhang et al. 2018]. For distillation: the teacher says what the blend shows.
 
     Returns:
         uint8, the shape of `images`.
     """
     seeds = tf.random.split(seed, 3)
     images = _moved(images, seeds[0], seeds[1], flip, shift)
-    return _covered(images, seeds[2], cutout) if cutout else images
+    images = _covered(images, seeds[2], cutout) if cutout else images
+    return _blended(images, tf.random.experimental.stateless_fold_in(seed, 3), mixup) if mixup else images
 
 
 def _moved(images: tf.Tensor, flip_seed: tf.Tensor, shift_seed: tf.Tensor, flip: bool, shift: float) -> tf.Tensor:
@@ -54,6 +59,13 @@ def _covered(images: tf.Tensor, seed: tf.Tensor, cutout: float) -> tf.Tensor:
     columns = tf.abs(_pixel_centres(width) - centre[:, 1:]) < cutout / 2
     hidden = rows[:, :, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis, :, tf.newaxis]
     return tf.where(hidden, tf.constant(127, images.dtype), images)
+
+
+def _blended(images: tf.Tensor, seed: tf.Tensor, mixup: float) -> tf.Tensor:
+    share = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed, 0.0, mixup)
+    pixels = tf.cast(images, tf.float32)
+    blend = pixels + share * (tf.roll(pixels, 1, axis=0) - pixels)
+    return tf.cast(tf.round(blend), images.dtype)
 
 
 def _pixel_centres(count: tf.Tensor) -> tf.Tensor:

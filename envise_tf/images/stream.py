@@ -7,6 +7,7 @@ only which images a simulated stream shows; they do not leave this module unless
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ class Augmentation:
     flip: bool = False
     shift: float = 0.0
     cutout: float = 0.0
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,7 @@ class Stream:
         def augment(number: tf.Tensor, batch: object) -> object:
             images, *labels = batch if isinstance(batch, tuple) else (batch,)
             seed = tf.stack([tf.constant(self.seed, tf.int64), number])
-            images = augmented(
-                images, seed, flip=augmentation.flip, shift=augmentation.shift, cutout=augmentation.cutout
-            )
+            images = augmented(images, seed, **dataclasses.asdict(augmentation))
             return (images, *labels) if labels else images
 
         windows = tf.data.Dataset.range(first_window, tf.int64.max)

@@ -11,9 +11,9 @@ def noise(count: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
-def changed(images: np.ndarray, seed=(7, 0), *, flip=False, shift=0.0, cutout=0.0) -> np.ndarray:
+def changed(images: np.ndarray, seed=(7, 0), *, flip=False, shift=0.0, cutout=0.0, mixup=0.0) -> np.ndarray:
     seeds = tf.constant(seed, tf.int64)
-    return augmented(tf.constant(images), seeds, flip=flip, shift=shift, cutout=cutout).numpy()
+    return augmented(tf.constant(images), seeds, flip=flip, shift=shift, cutout=cutout, mixup=mixup).numpy()
 
 
 def offsets(image: np.ndarray, result: np.ndarray, most_y: int, most_x: int) -> list[tuple[int, int]]:
@@ -103,3 +103,14 @@ def test_shape_and_type_are_kept_also_of_an_oblong_batch_of_unknown_size():
     assert result.dtype == tf.uint8
     assert result.shape == (5, 12, 20, 3)
     np.testing.assert_array_equal(result, changed(images, (1, 2), flip=True, shift=0.1, cutout=0.2))
+
+
+def test_mixup_blends_each_image_with_the_one_before_it_by_a_share_of_its_own():
+    images = np.zeros((64, 4, 4, 3), np.uint8)
+    images[1::2] = 200
+    results = changed(images, mixup=0.5).astype(float)
+    assert (results == results[:, :1, :1, :1]).all()
+    shares = np.abs(results - images)[:, 0, 0, 0] / 200
+    assert shares.max() <= 0.5
+    assert 0.2 < shares.mean() < 0.3
+    assert len(set(shares)) > 40
