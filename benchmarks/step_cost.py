@@ -63,7 +63,7 @@ def main() -> None:
         "batch_size": settings.batch_size,
         "steps": flags.steps,
         "rounds": flags.rounds,
-        "command": "python benchmarks/step_cost.py",
+        "command": f"python benchmarks/step_cost.py --steps {flags.steps} --rounds {flags.rounds}",
         **provenance(),
     }
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
