@@ -58,9 +58,8 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         **provenance(),
     }
     run.write_json("result.json", result)
-    print(
-        f"accuracy on the test split: {result['accuracy']:.4f}\nnext: python -m envise_tf.train --teacher {run.folder}"
-    )
+    print(f"accuracy on the test split: {result['accuracy']:.4f}")
+    print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
     return run
 
 

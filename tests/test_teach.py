@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.images import load_source
+from envise_tf.job import found_job
 from envise_tf.networks.loading import load_classifier
+from envise_tf.settings import TrainSettings, parsed
 from envise_tf.teach import main
 from envise_tf.teaching import accuracy_on_test_split
 
@@ -18,6 +20,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("teach") / "run"
     main([*TINY, "--windows", "4", "--out", str(run)])
     return run
+
+
+def test_the_next_command_runs_as_printed(tmp_path, capsys):
+    main([*TINY, "--windows", "1", "--out", str(tmp_path / "run")])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next: ")]
+    words = line.removeprefix("next: python -m envise_tf.train ").split()
+    settings, _ = parsed(TrainSettings, "train", "", words)
+    assert found_job(settings).teacher.class_names[:2] == ("zero", "one")
 
 
 def test_a_teacher_learns_and_its_run_can_be_given_to_train(finished):

@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import envise_tf  # noqa: F401  (asks for Keras 2 before TensorFlow is imported)
 from envise_tf.errors import storage_problem
 from envise_tf.train import main
 
