@@ -52,7 +52,7 @@ def distil(settings: TrainSettings, resumed: bool) -> Run:
         run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
         run.begin(settings)
     entries = _fitted(job, run, distiller, held_back)
-    student = _in_float32(job, student, classes)
+    student = fitting.in_float32(student, lambda: _new_student(job, len(classes)), settings)
     run.save_model(student, "student.keras")
     run.save_model(job.teacher.model, "teacher.keras")
     save_curves(entries, run.folder / "curves.png")
@@ -87,15 +87,6 @@ def _new_student(job: Job, classes: int) -> tf.keras.Model:
     return residual_student(job.size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
 
-def _in_float32(job: Job, student: tf.keras.Model, classes: list[int]) -> tf.keras.Model:
-    if job.settings.precision == "float32":
-        return student
-    tf.keras.mixed_precision.set_global_policy("float32")
-    final = _new_student(job, len(classes))
-    final.set_weights(student.get_weights())
-    return final
-
-
 def _distiller(job: Job, student: tf.keras.Model, classes: list[int]) -> Distiller:
     settings = job.settings
     return compiled(
@@ -107,22 +98,13 @@ def _distiller(job: Job, student: tf.keras.Model, classes: list[int]) -> Distill
 
 def _fitted(job: Job, run: Run, distiller: Distiller, held_back: tf.data.Dataset) -> list[dict[str, Any]]:
     settings = job.settings
-    recorder = fitting.Recorder(run, distiller)
-    first = recorder.restore()
-    callbacks = [recorder]
+    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
+    callbacks = []
     if settings.tensorboard:
         callbacks.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
-    with fitting.ProgressBar(settings.windows, job.stream.batches_a_window, first) as bar:
-        distiller.fit(
-            job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup), first),
-            validation_data=held_back,
-            steps_per_epoch=job.stream.batches_a_window,
-            initial_epoch=first,
-            epochs=settings.windows,
-            callbacks=[*callbacks, bar],
-            verbose=0,
-        )
-    return recorder.entries
+    return fitting.fitted(
+        distiller, lambda first: job.stream.batches(augmentation, first), run, settings, held_back, callbacks
+    )
 
 
 def _answered(job: Job) -> tf.data.Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import rich.progress
@@ -133,3 +133,47 @@ class ProgressBar(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
         self._progress.print(f"window {epoch + 1:>3}  {values}", soft_wrap=True)
+
+
+def fitted(
+    model: tf.keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    run: Run,
+    settings: FitSettings,
+    validation: tf.data.Dataset | None = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> list[dict[str, Any]]:
+    """Fits a compiled model window by window, from the run's latest checkpoint on; returns the run's log.
+
+    Args:
+        model: trained in place.
+        batches: the endless stream of batches from a window on, given its number.
+        run: where checkpoints and log are kept.
+        settings: how long.
+        validation: what is measured after each window.
+        callbacks: called after the checkpoint is written.
+    """
+    recorder = Recorder(run, model)
+    first = recorder.restore()
+    steps_a_window = settings.window // settings.batch_size
+    with ProgressBar(settings.windows, steps_a_window, first) as bar:
+        model.fit(
+            batches(first),
+            validation_data=validation,
+            steps_per_epoch=steps_a_window,
+            initial_epoch=first,
+            epochs=settings.windows,
+            callbacks=[recorder, *callbacks, bar],
+            verbose=0,
+        )
+    return recorder.entries
+
+
+def in_float32(model: tf.keras.Model, build: Callable[[], tf.keras.Model], settings: FitSettings) -> tf.keras.Model:
+    """Returns the model itself, or, if it was trained in another precision, its weights in one built in float32."""
+    if settings.precision == "float32":
+        return model
+    tf.keras.mixed_precision.set_global_policy("float32")
+    final = build()
+    final.set_weights(model.get_weights())
+    return final

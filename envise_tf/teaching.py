@@ -39,8 +39,9 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     model = _compiled(_network(settings, source), settings)
     if not resumed:
         run.begin(settings)
-    entries = _fitted(model, stream, settings, run)
-    final = _in_float32(model, settings, source)
+    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
+    entries = fitting.fitted(model, lambda first: stream.labelled_batches(augmentation, first), run, settings)
+    final = fitting.in_float32(model, lambda: _network(settings, source), settings)
     run.save_model(final, "teacher.keras")
     result = {
         "accuracy": accuracy_on_test_split(final, source),
@@ -115,27 +116,3 @@ def _compiled(model: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
 
 def _stream(settings: TeachSettings, source: Source) -> Stream:
     return Stream(source, "teacher", settings.protocol, None, None, settings.window, settings.batch_size, settings.seed)
-
-
-def _fitted(model: tf.keras.Model, stream: Stream, settings: TeachSettings, run: Run) -> list[dict[str, float]]:
-    recorder = fitting.Recorder(run, model)
-    first = recorder.restore()
-    with fitting.ProgressBar(settings.windows, stream.batches_a_window, first) as bar:
-        model.fit(
-            stream.labelled_batches(Augmentation(settings.flip, settings.shift, settings.cutout), first),
-            steps_per_epoch=stream.batches_a_window,
-            initial_epoch=first,
-            epochs=settings.windows,
-            callbacks=[recorder, bar],
-            verbose=0,
-        )
-    return recorder.entries
-
-
-def _in_float32(model: tf.keras.Model, settings: TeachSettings, source: Source) -> tf.keras.Model:
-    if settings.precision == "float32":
-        return model
-    tf.keras.mixed_precision.set_global_policy("float32")
-    final = _network(settings, source)
-    final.set_weights(model.get_weights())
-    return final
