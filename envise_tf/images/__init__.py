@@ -46,10 +46,14 @@ class _Resized(Source):
 
     def __init__(self, source: Source, size: int) -> None:
         self.name, self.class_names, self.size = source.name, source.class_names, size
+        self.has_boxes = source.has_boxes
         self._source = source
 
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
         return self._source.examples(split, labels).map(self._resized, tf.data.AUTOTUNE, deterministic=True)
+
+    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+        return self._source.count(split, labels)
 
     def _resized(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         resized = tf.image.resize(example["image"], (self.size, self.size), antialias=True)

@@ -61,18 +61,24 @@ class Folder(Source):
 
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
         """See `Source.examples`; the fingerprint is that of the encoded file. Unreadable files are left out."""
+        files = self._files_of(split, labels)
+        # Typed by hand, because both may be empty.
+        paths = tf.constant([os.fsencode(path) for path, _ in files], tf.string)
+        examples = tf.data.Dataset.from_tensor_slices((paths, tf.constant([label for _, label in files], tf.int64)))
+        examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return examples.filter(lambda example, is_readable: is_readable).map(lambda example, _: example)
+
+    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+        return len(self._files_of(split, labels))
+
+    def _files_of(self, split: Split, labels: Collection[int] | None) -> list[_File]:
         if split not in self._files:
             expected = " or ".join(f"{folder}/" for folder in _SPLIT_FOLDERS[split])
             raise UserError(
                 f"{self._path} has no images for '{split}': expected {expected} with class folders beside the other "
                 "split's; add it or choose another folder"
             )
-        files = [file for file in self._files[split] if labels is None or file[1] in labels]
-        # Typed by hand, because both may be empty.
-        paths = tf.constant([os.fsencode(path) for path, _ in files], tf.string)
-        examples = tf.data.Dataset.from_tensor_slices((paths, tf.constant([label for _, label in files], tf.int64)))
-        examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return examples.filter(lambda example, is_readable: is_readable).map(lambda example, _: example)
+        return [file for file in self._files[split] if labels is None or file[1] in labels]
 
     def _example(self, path: tf.Tensor, label: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         # Pillow rather than TensorFlow, which knows no WebP, no EXIF rotation and no 16-bit grey.

@@ -6,6 +6,7 @@ import abc
 from collections.abc import Collection
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 Split = Literal["train", "test"]
@@ -26,6 +27,8 @@ class Source(abc.ABC):
     """The class of each label; empty where the source is unlabelled."""
     size: int | None
     """Height and width in pixels that all images share; None where they differ and must be resized."""
+    has_boxes: bool = False
+    """Whether every example says where its object is."""
     unreadable: Collection[str] = ()
     """The paths of the files that could not be read so far."""
 
@@ -39,11 +42,21 @@ class Source(abc.ABC):
 
         Returns:
             A dataset of dicts with "image" (uint8, (height, width, 3), 0..255), "label" (int64 scalar,
-            `UNLABELLED` where there is none) and "fingerprint" (int64 scalar >= 0, a hash of the content).
+            `UNLABELLED` where there is none) and "fingerprint" (int64 scalar >= 0, a hash of the content); where the
+            source has boxes also "box" (float32, (4,), ymin, xmin, ymax, xmax as shares of the sides, 0..1).
 
         Raises:
             UserError: the source has no such split.
         """
+
+    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+        """Returns how many examples there are, as cheaply as the source can tell; unreadable files may count too.
+
+        Args:
+            split: "train" or "test".
+            labels: count only these labels; None counts all.
+        """
+        return int(self.examples(split, labels).reduce(np.int64(0), lambda count, _: count + 1))
 
 
 def fingerprint(content: tf.Tensor) -> tf.Tensor:

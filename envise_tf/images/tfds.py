@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -15,6 +16,8 @@ from envise_tf.images.tiny_imagenet import TinyImagenet, tiny_imagenet
 
 class TensorFlowDataset(Source):
     """A prepared TFDS set with the features "image" and "label" and the splits "train" and "test" (or "validation").
+
+    Its feature "bbox", where it has one in TFDS's own format, is the box of an example.
 
     Args:
         name: the name of the set in TFDS, or a builder of our own (`tiny_imagenet`).
@@ -31,17 +34,23 @@ class TensorFlowDataset(Source):
         self.class_names = tuple(features["label"].names)
         height, width, _ = features["image"].shape
         self.size = height if height == width else None
+        self.has_boxes = "bbox" in features and _is_box(features["bbox"])
 
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
         # Images stay encoded until the label filter has passed: decoding is the dear part of a pass.
+        encoded = self._encoded(split, labels)
+        return encoded.map(self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+        return int(self._encoded(split, labels).reduce(np.int64(0), lambda count, _: count + 1))
+
+    def _encoded(self, split: Split, labels: Collection[int] | None) -> tf.data.Dataset:
         encoded = self._builder.as_dataset(
             split=self._split_name(split),
             decoders={"image": tfds.decode.SkipDecoding()},
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
-        if labels is not None:
-            encoded = encoded.filter(keeps_label(labels))
-        return encoded.map(self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return encoded if labels is None else encoded.filter(keeps_label(labels))
 
     def _split_name(self, split: Split) -> str:
         known = set(self._builder.info.splits)
@@ -55,7 +64,15 @@ class TensorFlowDataset(Source):
         image = self._builder.info.features["image"].decode_example(example["image"])
         if image.shape[-1] == 1:
             image = tf.image.grayscale_to_rgb(image)
-        return {"image": image, "label": tf.cast(example["label"], tf.int64), "fingerprint": fingerprint(image)}
+        boxes = {"box": example["bbox"]} if self.has_boxes else {}
+        label = tf.cast(example["label"], tf.int64)
+        return {"image": image, "label": label, "fingerprint": fingerprint(image), **boxes}
+
+
+def _is_box(feature: tfds.features.FeatureConnector) -> bool:
+    """Says whether a feature is one box, ymin, xmin, ymax, xmax in 0..1."""
+    usual = tfds.features.BBoxFeature()
+    return isinstance(feature, tfds.features.BBoxFeature) and feature.bbox_format == usual.bbox_format
 
 
 def _prepared_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:

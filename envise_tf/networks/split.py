@@ -55,11 +55,12 @@ def split(model: tf.keras.Model) -> Split:
         UserError: the model has no graph of layers, several inputs or outputs, an output of another rank, a last
             activation that is neither linear nor softmax, or no convolutional feature map.
     """
-    _check_ends(model)
-    graph = _without_softmax(_unrolled(model), model)
+    graph = unrolled(model)
+    _check_output(model)
+    graph = _without_softmax(graph, model)
     before, features = _cut(graph, model)
-    trunk = _Graph(graph.calls[:before], graph.start, features.slot)
-    head = _Graph(graph.calls[before:], features.slot, graph.end)
+    trunk = Graph(graph.calls[:before], graph.start, features.slot)
+    head = Graph(graph.calls[before:], features.slot, graph.end)
     image = model.inputs[0]
     return Split(
         trunk=_as_model(trunk, image.shape, image.dtype, name="trunk"),
@@ -68,7 +69,7 @@ def split(model: tf.keras.Model) -> Split:
 
 
 @dataclass(frozen=True)
-class _Value:
+class Value:
     """A tensor of the unrolled graph: its place among the values of a run, and what it looks like."""
 
     slot: int
@@ -77,7 +78,7 @@ class _Value:
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """One call of a layer.
 
     Attributes:
@@ -92,7 +93,7 @@ class _Call:
     layer: tf.keras.layers.Layer
     node: Any
     inputs: tuple[int, ...]
-    outputs: tuple[_Value, ...]
+    outputs: tuple[Value, ...]
     training: bool | None
 
     def run(self, values: dict[int, tf.Tensor], training: bool | None) -> None:
@@ -110,10 +111,10 @@ class _Call:
 
 
 @dataclass(frozen=True)
-class _Graph:
+class Graph:
     """Calls in an order in which they can run, from the value in slot `start` to the value in slot `end`."""
 
-    calls: tuple[_Call, ...]
+    calls: tuple[Call, ...]
     start: int
     end: int
 
@@ -128,7 +129,7 @@ class _Graph:
 class _Replay(tf.keras.layers.Layer):
     """Runs a part of the graph, and owns the layers of that part so that their variables are found."""
 
-    def __init__(self, graph: _Graph, **kwargs: Any) -> None:
+    def __init__(self, graph: Graph, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self._graph = graph
         self._shared_layers = list({id(call.layer): call.layer for call in graph.calls}.values())
@@ -146,7 +147,7 @@ class _ReplayToLogits(_Replay):
         return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
 
 
-def _as_model(graph: _Graph, shape: tf.TensorShape, dtype: tf.DType, name: str) -> tf.keras.Model:
+def _as_model(graph: Graph, shape: tf.TensorShape, dtype: tf.DType, name: str) -> tf.keras.Model:
     inputs = tf.keras.Input(shape=shape[1:], batch_size=shape[0], dtype=dtype)
     layer = _ReplayToLogits if name == "head" else _Replay
     return tf.keras.Model(inputs, layer(graph, name=f"{name}_layers")(inputs), name=name)
@@ -155,14 +156,17 @@ def _as_model(graph: _Graph, shape: tf.TensorShape, dtype: tf.DType, name: str) 
 def _check_ends(model: tf.keras.Model) -> None:
     if not _is_graph(model):
         raise UserError(
-            f"cannot cut {_named(model)}: expected a functional or built sequential Keras model, whose graph of layers "
-            "is known; wrap the layers as tf.keras.Model(inputs, outputs), or give a Sequential an input shape"
+            f"cannot follow {_named(model)}: expected a functional or built sequential Keras model, whose graph of "
+            "layers is known; wrap the layers as tf.keras.Model(inputs, outputs), or give a Sequential an input shape"
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise UserError(
-            f"cannot cut {_named(model)}: it has {len(model.inputs)} inputs and {len(model.outputs)} outputs, expected "
-            "one image in and one vector of logits out; wrap the branch you need as a model of its own"
+            f"cannot follow {_named(model)}: it has {len(model.inputs)} inputs and {len(model.outputs)} outputs, "
+            "expected one of each; wrap the branch you need as a model of its own"
         )
+
+
+def _check_output(model: tf.keras.Model) -> None:
     shape = model.outputs[0].shape
     if shape.rank != 2:
         raise UserError(
@@ -185,15 +189,23 @@ def _named(layer: tf.keras.layers.Layer) -> str:
 # --- 1. Nested models become one list of calls -----------------------------------------------------------------------
 
 
-def _unrolled(model: tf.keras.Model) -> _Graph:
-    """Returns the graph of a model with one input and one output, without the calls that its output does not need."""
+def unrolled(model: tf.keras.Model) -> Graph:
+    """Returns the graph of a model with one input and one output, without the calls that its output does not need.
+
+    Nested models are unrolled to any depth, once for every call of them, where they are functional or sequential and
+    have one input; the others stay one call each.
+
+    Raises:
+        UserError: the model has no graph of layers, or several inputs or outputs.
+    """
+    _check_ends(model)
     image = model.inputs[0]
-    calls: list[_Call] = []
-    ends = _unroll(model, _Value(0, image.shape, image.dtype), None, calls)
-    return _needed(_Graph(tuple(calls), start=0, end=ends[0].slot))
+    calls: list[Call] = []
+    ends = _unroll(model, Value(0, image.shape, image.dtype), None, calls)
+    return _needed(Graph(tuple(calls), start=0, end=ends[0].slot))
 
 
-def _unroll(model: tf.keras.Model, start: _Value, training: bool | None, calls: list[_Call]) -> list[_Value]:
+def _unroll(model: tf.keras.Model, start: Value, training: bool | None, calls: list[Call]) -> list[Value]:
     """Appends the calls of `model` to `calls`; returns the values that it puts out.
 
     Keras tensors are told apart within one call of one model only: a nested model may be called twice.
@@ -207,7 +219,7 @@ def _unroll(model: tf.keras.Model, start: _Value, training: bool | None, calls: 
             outputs = _unroll(node.layer, inputs[0], mode, calls)
         else:
             outputs = _new_values(node, after=calls)
-            calls.append(_Call(node.layer, node, tuple(value.slot for value in inputs), tuple(outputs), mode))
+            calls.append(Call(node.layer, node, tuple(value.slot for value in inputs), tuple(outputs), mode))
         known.update({id(symbol): value for symbol, value in zip(_outputs(node), outputs, strict=True)})
     return [known[id(symbol)] for symbol in model.outputs]
 
@@ -222,9 +234,9 @@ def _outputs(node: Any) -> list[Any]:
     return tf.nest.flatten(node.outputs)
 
 
-def _new_values(node: Any, after: list[_Call]) -> list[_Value]:
+def _new_values(node: Any, after: list[Call]) -> list[Value]:
     first = 1 + max((value.slot for call in after[-1:] for value in call.outputs), default=0)
-    return [_Value(first + i, symbol.shape, symbol.dtype) for i, symbol in enumerate(_outputs(node))]
+    return [Value(first + i, symbol.shape, symbol.dtype) for i, symbol in enumerate(_outputs(node))]
 
 
 def _fixed_training(node: Any) -> bool | None:
@@ -235,7 +247,7 @@ def _fixed_training(node: Any) -> bool | None:
         return None
 
 
-def _needed(graph: _Graph) -> _Graph:
+def _needed(graph: Graph) -> Graph:
     """Leaves out the calls that the end does not need: side outputs of nested models."""
     wanted = {graph.end}
     kept = []
@@ -249,7 +261,7 @@ def _needed(graph: _Graph) -> _Graph:
 # --- 2. The softmax comes off ----------------------------------------------------------------------------------------
 
 
-def _without_softmax(graph: _Graph, model: tf.keras.Model) -> _Graph:
+def _without_softmax(graph: Graph, model: tf.keras.Model) -> Graph:
     """Returns the graph with its softmax taken off; as it is when it ends in logits."""
     at = _last_that_computes(graph)
     call = graph.calls[at]
@@ -271,7 +283,7 @@ def _without_softmax(graph: _Graph, model: tf.keras.Model) -> _Graph:
     return _without_call(graph, at)
 
 
-def _last_that_computes(graph: _Graph) -> int:
+def _last_that_computes(graph: Graph) -> int:
     """Returns the place of the last call that does more than reshape."""
     for at in reversed(range(len(graph.calls))):
         if not _passes_on(graph.calls[at].layer):
@@ -313,11 +325,11 @@ def _linear_copy(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     return linear
 
 
-def _with_call(graph: _Graph, at: int, call: _Call) -> _Graph:
+def _with_call(graph: Graph, at: int, call: Call) -> Graph:
     return replace(graph, calls=(*graph.calls[:at], call, *graph.calls[at + 1 :]))
 
 
-def _without_call(graph: _Graph, at: int) -> _Graph:
+def _without_call(graph: Graph, at: int) -> Graph:
     """Returns the graph without a call of one input and one output: who read its output now reads its input."""
     gone = graph.calls[at]
     source, target = gone.inputs[0], gone.outputs[0].slot
@@ -331,7 +343,7 @@ def _without_call(graph: _Graph, at: int) -> _Graph:
 # --- 3. The cut ------------------------------------------------------------------------------------------------------
 
 
-def _cut(graph: _Graph, model: tf.keras.Model) -> tuple[int, _Value]:
+def _cut(graph: Graph, model: tf.keras.Model) -> tuple[int, Value]:
     """Returns how many calls belong to the trunk, and its features."""
     found = None
     seen, is_convolved = 0, False
@@ -349,14 +361,14 @@ def _cut(graph: _Graph, model: tf.keras.Model) -> tuple[int, _Value]:
     return found
 
 
-def _bottlenecks(graph: _Graph) -> Iterator[tuple[int, _Value]]:
+def _bottlenecks(graph: Graph) -> Iterator[tuple[int, Value]]:
     """Yields (calls so far, value) wherever a single value is all that the remaining calls read.
 
     Every call here lies on a path from start to end. So what comes before such a value comes before it in any order,
     and one walk over the calls finds all of them.
     """
     last_reader = {slot: at for at, call in enumerate(graph.calls) for slot in call.inputs}
-    open_values: dict[int, _Value] = {}
+    open_values: dict[int, Value] = {}
     start_is_open = True
     for at, call in enumerate(graph.calls[:-1]):
         open_values.update({value.slot: value for value in call.outputs if value.slot in last_reader})

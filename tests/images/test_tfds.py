@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from envise_tf.errors import UserError
 from envise_tf.images.hosts import require_a_host
 from envise_tf.images.source import fingerprint
-from envise_tf.images.tfds import TensorFlowDataset
+from envise_tf.images.tfds import TensorFlowDataset, _is_box
 
 UNPREPARED = "beans"
 
@@ -36,6 +36,17 @@ def test_the_first_images_are_those_of_tfds_itself(cifar100, tfds_dir, split):
         assert example["image"].dtype == np.uint8
         assert example["label"] == expected["label"]
         assert example["fingerprint"] == fingerprint(tf.constant(expected["image"])).numpy()
+
+
+def test_a_set_without_boxes_yields_none(cifar100):
+    assert not cifar100.has_boxes
+    assert set(cifar100.examples("test").element_spec) == {"image", "label", "fingerprint"}
+
+
+@pytest.mark.parametrize(("box_format", "has_boxes"), [("REL_YXYX", True), ("REL_XYXY", False), ("YXYX", False)])
+def test_only_boxes_of_the_usual_format_are_taken(box_format, has_boxes):
+    assert _is_box(tfds.features.BBoxFeature(bbox_format=box_format)) == has_boxes
+    assert not _is_box(tfds.features.Sequence(tfds.features.BBoxFeature()))
 
 
 def test_labels_are_filtered_before_anything_is_decoded(cifar100, monkeypatch):

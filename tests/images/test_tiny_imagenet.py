@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from envise_tf.errors import UserError
+from envise_tf.images import load_source
 from envise_tf.images.source import fingerprint
 from envise_tf.images.tfds import TensorFlowDataset
 from envise_tf.images.tiny_imagenet import ARCHIVE, class_names, tiny_imagenet
@@ -96,6 +97,16 @@ def test_records_keep_id_box_and_file_name(source, data_dir):
     assert record["bbox"].tolist() == [0.25, 0.0, 1.0, 0.5]  # rows 16..63 and columns 0..31 of 64
     point = next(iter(builder.as_dataset(split="validation").as_numpy_iterator()))["bbox"]
     assert point.tolist() == [5 / 64, 5 / 64, 6 / 64, 6 / 64]
+
+
+def test_the_box_of_each_example_comes_with_it_also_when_images_are_resized(source, data_dir):
+    assert source.has_boxes
+    resized = load_source("tiny_imagenet", str(data_dir), size=32)
+    assert resized.has_boxes
+    for examples in (source.examples("train"), resized.examples("train", labels=[1])):
+        assert examples.element_spec["box"] == tf.TensorSpec((4,), tf.float32)
+        for example in examples.as_numpy_iterator():
+            assert example["box"].tolist() == [0.25, 0.0, 1.0, 0.5]  # rows 16..63 and columns 0..31 of 64
 
 
 def test_a_prepared_set_needs_no_archive_and_keeps_its_class_names(source, data_dir):
