@@ -15,6 +15,7 @@ setup(
         "envise_tf.images",
         "envise_tf.networks",
         "envise_tf.objectives",
+        "envise_tf.outliers",
         "envise_tf.report",
         "envise_tf.tuning",
     ],
@@ -22,11 +23,14 @@ setup(
         "envise_tf": ["py.typed", "presets/*/*.yaml"],
         "envise_tf.images": ["scenarios/*.yaml", "scenarios/groups/*.yaml"],
         "envise_tf.networks": ["weights/*"],
+        "envise_tf.report": ["templates/*.j2"],
     },
     # constraints.txt pins the versions that are tested together; docs/install.md says why some are as old as they are.
     install_requires=[
         "importlib_resources",  # TensorFlow Datasets needs it and does not ask for it
+        "jinja2",
         "jsonargparse[signatures]",
+        "jsonschema",
         "keras-tuner",
         "larq",
         "larq-compute-engine; platform_system == 'Linux' or platform_system == 'Darwin'",
@@ -38,12 +42,14 @@ setup(
         "requests",
         "rich",
         "scikit-learn",
+        "scipy",
         "tensorflow>=2.16,<2.17",
         "tensorflow-datasets",
         "tensorflow-metadata<1.17",
         "tf_keras>=2.16,<2.17",
         "tflite-runtime; platform_system == 'Linux'",
+        "threadpoolctl",
     ],
-    extras_require={"dev": ["mypy", "pytest", "ruff", "types-PyYAML"]},
+    extras_require={"dev": ["mypy", "pytest", "ruff", "selenium", "types-PyYAML"]},
     entry_points={"console_scripts": ["envise = envise_tf.cli:main"]},
 )

@@ -1,0 +1,43 @@
+"""Scores that tell inliers from outliers: one score a file, each a pure function and a thin configurable class.
+
+A new score is a new file here, named as the score, with a subclass of `OutlierScore`. Larger = more inlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from envise_tf.outliers.score import NotApplicable, OutlierScore, stored
+from envise_tf.registry import Registry
+
+__all__ = ["NotApplicable", "OutlierScore", "load_score", "outlier_score", "score_names"]
+
+_REGISTRY: Registry[OutlierScore] = Registry("outlier score", __name__, OutlierScore, ("outputs", "score"))
+
+
+def score_names() -> list[str]:
+    """Returns the names of all scores, which are the names of the files here."""
+    return _REGISTRY.names()
+
+
+def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> OutlierScore:
+    """Returns the score of that name with these options, not fitted yet.
+
+    Raises:
+        UserError: unknown score or option, or a value out of its range.
+    """
+    return _REGISTRY.member(name, options or {})
+
+
+def load_score(path: str | Path) -> OutlierScore:
+    """Returns a score that `OutlierScore.save` has written, fitted as it was.
+
+    Raises:
+        UserError: the file is missing, holds no score, or one that this version does not know.
+    """
+    name, options, fitted = stored(path)
+    score = outlier_score(name, options)
+    score.fitted = fitted
+    return score
