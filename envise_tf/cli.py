@@ -8,6 +8,7 @@ from envise_tf.errors import UserError, nearest_names, reports_user_errors
 
 COMMANDS = {
     "train": "distil a binary student, online, from a frozen teacher",
+    "evaluate": "test a finished run: student, teacher and cascade, with a report",
     "teach": "train a teacher, or with --student its generic student",
 }
 

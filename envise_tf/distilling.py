@@ -15,6 +15,7 @@ from rich.table import Table
 from envise_tf import fitting
 from envise_tf.distiller import Distiller, compiled
 from envise_tf.errors import UserError
+from envise_tf.evaluating import evaluate
 from envise_tf.images.stream import Augmentation
 from envise_tf.job import Job, found_job, learned_classes
 from envise_tf.networks.loading import load_network
@@ -22,9 +23,32 @@ from envise_tf.networks.shipped import shipped_names, shipped_network
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.report.curves import save_curves
 from envise_tf.run import Run, provenance
-from envise_tf.settings import TrainSettings
+from envise_tf.settings import EvaluateSettings, TrainSettings
 
 _CONSOLE = Console()
+
+
+def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
+    """Distils a student, evaluates the run, and does the same for its twin, as far as the settings ask for it.
+
+    Args:
+        settings: see there.
+        resumed: go on with the run in settings.out, or with its twin's in RUN/twin if that has begun.
+
+    Raises:
+        UserError: as in `distil` and `evaluate`.
+    """
+    run = distil(settings, resumed)
+    if settings.evaluate:
+        evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
+    else:
+        _CONSOLE.print(f"next: python -m envise_tf.evaluate {run.folder}", soft_wrap=True)
+    if settings.with_twin:
+        twin = Run(run.folder / "twin")
+        # No generic twin is shipped: it learns from scratch.
+        asked = dataclasses.replace(settings, twin=True, with_twin=False, student_init="scratch", out=str(twin.folder))
+        distilled_and_evaluated(asked, twin.settings_file.exists())
+    return run
 
 
 def distil(settings: TrainSettings, resumed: bool) -> Run:
@@ -53,8 +77,8 @@ def distil(settings: TrainSettings, resumed: bool) -> Run:
         run.begin(settings)
     entries = _fitted(job, run, distiller, held_back)
     student = fitting.in_float32(student, lambda: _new_student(job, len(classes)), settings)
-    run.save_model(student, "student.keras")
-    run.save_model(job.teacher.model, "teacher.keras")
+    run.save("student.keras", student.save)
+    run.save("teacher.keras", job.teacher.model.save)
     save_curves(entries, run.folder / "curves.png")
     result = _result(job, student, classes, entries)
     run.write_json("result.json", result)
@@ -125,7 +149,6 @@ def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list
     steps = fitting.steps(settings)
     return {
         "agreement": entries[-1]["val_agreement"],
-        **_accuracies(job, student, classes),
         "images_per_second": steps * settings.batch_size / seconds,
         "steps": steps,
         "seconds": seconds,
@@ -146,36 +169,10 @@ def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list
     }
 
 
-def _accuracies(job: Job, student: tf.keras.Model, classes: list[int]) -> dict[str, float]:
-    """Returns the accuracy of student and teacher on the inlier test images; nothing where there are no labels.
-
-    Both answer in the teacher's classes: a class that the student did not learn counts against it.
-    """
-    if job.tested is None:
-        return {}
-    own = {name: index for index, name in enumerate(job.teacher.class_names)}
-    teacher_class = tf.constant([own.get(name, -1) for name in job.tested.class_names], tf.int64)
-    hits = {"accuracy_student": tf.keras.metrics.Mean(), "accuracy_teacher": tf.keras.metrics.Mean()}
-    examples = job.tested.examples("test", job.inliers).batch(256).prefetch(2)
-    for batch in fitting.track(examples, "testing"):
-        truth = tf.gather(teacher_class, batch["label"])
-        student_answer = tf.gather(
-            tf.constant(classes, tf.int64), tf.argmax(student(batch["image"], training=False), -1)
-        )
-        teacher_answer = tf.argmax(job.teacher.model(batch["image"], training=False), -1)
-        hits["accuracy_student"].update_state(student_answer == truth)
-        hits["accuracy_teacher"].update_state(teacher_answer == truth)
-    return {name: float(mean.result()) for name, mean in hits.items()}
-
-
 def _show(result: dict[str, Any], run: Run) -> None:
     table = Table(title=str(run.folder), show_header=False)
     table.add_row("agreement on held-back stream images", f"{100 * result['agreement']:.1f} %")
-    for name in ("student", "teacher"):
-        if f"accuracy_{name}" in result:
-            table.add_row(f"accuracy of the {name} on inlier test images", f"{100 * result[f'accuracy_{name}']:.1f} %")
     table.add_row("time for training", f"{result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")
     if result["unreadable_files"]:
         table.add_row("unreadable files, skipped", str(result["unreadable_files"]))
     _CONSOLE.print(table)
-    _CONSOLE.print(f"next: tensorboard --logdir {run.folder / 'tensorboard'}", soft_wrap=True)

@@ -64,6 +64,8 @@ def found_job(settings: TrainSettings) -> Job:
     """
     if not settings.objectives:
         raise UserError("no objective is given: expected at least one, such as --objectives.soft_label.weight 1")
+    if settings.twin and settings.with_twin:
+        raise UserError("--twin makes the student itself the twin, --with_twin adds one beside it: give one of the two")
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
     teacher = load_classifier(settings.teacher, settings.teacher_range, settings.teacher_classes)
     tested = _tested(settings, teacher)

@@ -8,19 +8,16 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from envise_tf import __version__
 from envise_tf.errors import UserError
 from envise_tf.settings import Settings, as_yaml
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 _LEAST_FREE_BYTES = 500 * 2**20
 
@@ -87,10 +84,10 @@ class Run:
         """Returns the content of RUN/name."""
         return json.loads((self.folder / name).read_text())
 
-    def save_model(self, model: tf.keras.Model, name: str) -> None:
-        """Saves a model as RUN/name (.keras), whole or not at all."""
+    def save(self, name: str, write: Callable[[Path], object]) -> None:
+        """Has RUN/name written, whole or not at all, by a function of a path, such as `model.save`."""
         with _whole(self.folder / name) as unfinished:
-            model.save(unfinished)
+            write(unfinished)
 
     def log(self, windows: int) -> list[dict[str, Any]]:
         """Returns the log's entries of the first `windows` windows, one a window."""

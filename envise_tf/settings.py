@@ -111,12 +111,15 @@ class TrainSettings(ImageSettings, FitSettings):
         widths: channels of the student's stages, multiples of 32.
         blocks: binary convolutions in each stage.
         twin: train the student's real-valued counterpart instead.
+        with_twin: train it too, after the student, as a run of its own in RUN/twin; for phones without the library
+            that binary networks need.
         objectives: what is minimised: name, its weight and options; see docs/objectives.md.
         mixup: largest share of another image that is blended into each; the teacher answers the blend too.
         binary_rate: learning rate of binary kernels, as a multiple of learning_rate.
         part: which part of the training split the stream shows; teacher is for generic students.
         held_back: most held-back images that agreement is measured on.
         tensorboard: write TensorBoard logs.
+        evaluate: choose the threshold and test the cascade at the end, as python -m envise_tf.evaluate does.
         out: folder of the run; default is runs/ and the time.
     """
 
@@ -133,6 +136,7 @@ class TrainSettings(ImageSettings, FitSettings):
     widths: tuple[int, ...] = (32, 64, 128)
     blocks: tuple[int, ...] = (4, 4, 4)
     twin: bool = False
+    with_twin: bool = False
     objectives: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=lambda: {
             "soft_label": {"weight": 1.0, "temperature": 2.0},
@@ -144,7 +148,40 @@ class TrainSettings(ImageSettings, FitSettings):
     part: Literal["stream", "teacher"] = "stream"
     held_back: int = 2000
     tensorboard: bool = True
+    evaluate: bool = True
     out: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How a finished run of train is evaluated.
+
+    Args:
+        run: folder of the run.
+        data_dir: folder where data sets are prepared; default is the one that the run was trained with.
+        score: the outlier score whose threshold decides who answers.
+        rule: what the threshold promises: risk (disagreement with the teacher among the images that the student
+            answers), recall (share of inliers that it answers) or rate (share of images that it defers).
+        epsilon: for risk, the largest disagreement promised.
+        recall: for recall, the least share of inliers promised to be answered.
+        rate: for rate, the largest share of images promised to be deferred.
+        confidence: how sure the promise is.
+        per_class: a threshold for each class that the student predicts, in place of one for all.
+        batch_size: images at a time.
+        seed: of the feature picture.
+    """
+
+    run: str
+    data_dir: str | None = None
+    score: str = "msp"
+    rule: Literal["risk", "recall", "rate"] = "risk"
+    epsilon: float = 0.05
+    recall: float = 0.95
+    rate: float = 0.2
+    confidence: float = 0.95
+    per_class: bool = False
+    batch_size: int = 256
+    seed: int = 0
 
 
 Settings: TypeAlias = TeachSettings | TrainSettings
@@ -187,7 +224,9 @@ def parsed(
     """
     words: list[str] = list(sys.argv[1:] if argv is None else argv)
     if "--resume" in words:
-        return _resumed(settings_class, words), True
+        if len(words) != 2 or words[0] != "--resume":
+            raise UserError("--resume takes the folder of a run and no other flag: its settings are those of the run")
+        return settings_of_run(settings_class, words[1]), True
     printing = "--print_config" in words
     words, options = _nested_options([word for word in words if word != "--print_config"])
     parser = _parser(settings_class, command, about)
@@ -198,8 +237,8 @@ def parsed(
         if name is not None:
             words = ["--config", str(preset_file(command, name)), *words]
         values = _merged(parser.parse_args(words).as_dict(), options)
-    except (ArgumentError, TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{' '.join(str(error).split())}; see python -m envise_tf.{command} --help") from None
+    except _MISTAKES as error:
+        raise _unparsed(error, command) from None
     settings = settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
     if printing:
         print(as_yaml(settings), end="")
@@ -207,21 +246,49 @@ def parsed(
     return settings, False
 
 
-def as_yaml(settings: Settings) -> str:
+def parsed_evaluation(about: str, argv: Sequence[str] | None = None) -> EvaluateSettings:
+    """Returns the settings of an evaluation, whose first word is the folder of the run.
+
+    Args:
+        about: what the command does, for --help.
+        argv: the words of the command line; None takes the process'.
+
+    Raises:
+        UserError: no run is named, an unknown flag, or a value of the wrong type.
+    """
+    parser = ArgumentParser(prog="python -m envise_tf.evaluate", description=about, exit_on_error=False)
+    parser.add_class_arguments(EvaluateSettings, as_positional=True)
+    try:
+        return EvaluateSettings(**parser.parse_args(argv).as_dict())
+    except _MISTAKES as error:
+        raise _unparsed(error, "evaluate") from None
+
+
+_MISTAKES = (ArgumentError, TypeError, ValueError, KeyError)
+"""What the parser raises when a command line does not fit the settings."""
+
+
+def _unparsed(error: Exception, command: str) -> UserError:
+    return UserError(f"{' '.join(str(error).split())}; see python -m envise_tf.{command} --help")
+
+
+def as_yaml(settings: Settings | EvaluateSettings) -> str:
     """Returns the settings as a YAML text that --config reads."""
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}
     return yaml.safe_dump(values, sort_keys=False)
 
 
-def _resumed(settings_class: type[SettingsT], words: list[str]) -> SettingsT:
-    if len(words) != 2 or words[0] != "--resume":
-        raise UserError("--resume takes the folder of a run and no other flag: its settings are those of the run")
-    path = Path(words[1]) / "settings.yaml"
+def settings_of_run(settings_class: type[SettingsT], folder: str) -> SettingsT:
+    """Returns the settings that a run was begun with; `out` is the folder.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    path = Path(folder) / "settings.yaml"
     if not path.is_file():
-        raise UserError(f"{words[1]} holds no run to go on with: expected {path}")
-    parser = _parser(settings_class, "", "")
-    values = parser.parse_path(path).as_dict()
-    values["out"] = words[1]
+        raise UserError(f"{folder} holds no run to go on with: expected {path}")
+    values = _parser(settings_class, "", "").parse_path(path).as_dict()
+    values["out"] = folder
     return settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
 
 

@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "--student" in words:
         words.remove("--student")
         student_settings, resumed = parsed(TrainSettings, "teach --student", ABOUT_STUDENT, words)
-        from envise_tf.distilling import distil
+        from envise_tf.distilling import distilled_and_evaluated
 
-        distil(student_settings, resumed)
+        distilled_and_evaluated(student_settings, resumed)
     else:
         settings, resumed = parsed(TeachSettings, "teach", ABOUT, words)
         from envise_tf.teaching import teach

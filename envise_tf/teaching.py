@@ -42,7 +42,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
     entries = fitting.fitted(model, lambda first: stream.labelled_batches(augmentation, first), run, settings)
     final = fitting.in_float32(model, lambda: _network(settings, source), settings)
-    run.save_model(final, "teacher.keras")
+    run.save("teacher.keras", final.save)
     result = {
         "accuracy": accuracy_on_test_split(final, source),
         "seconds": sum(entry["seconds"] for entry in entries),

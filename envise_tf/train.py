@@ -12,11 +12,11 @@ ABOUT = "Distil a binary student from a frozen teacher, on an unlabelled stream 
 
 @reports_user_errors
 def main(argv: Sequence[str] | None = None) -> None:
-    """Reads the settings, distils the student and writes it to the run's folder."""
+    """Reads the settings, distils the student into the run's folder and evaluates it."""
     settings, resumed = parsed(TrainSettings, "train", ABOUT, argv)
-    from envise_tf.distilling import distil
+    from envise_tf.distilling import distilled_and_evaluated
 
-    distil(settings, resumed)
+    distilled_and_evaluated(settings, resumed)
 
 
 if __name__ == "__main__":

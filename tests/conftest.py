@@ -25,3 +25,15 @@ def default_precision() -> Iterator[None]:
     yield
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].keras.mixed_precision.set_global_policy(None)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student of seven digits, trained for half a minute and evaluated with a promise that it can keep."""
+    from envise_tf import evaluate, train
+
+    run = tmp_path_factory.mktemp("digits") / "run"
+    flags = ["--windows", "16", "--tensorboard", "false", "--evaluate", "false"]
+    train.main(["--preset", "digits", *flags, "--out", str(run)])
+    evaluate.main([str(run), "--epsilon", "0.15"])
+    return run

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,19 @@ from envise_tf.errors import storage_problem
 from envise_tf.train import main
 
 NETWORK = ["--widths", "[32]", "--blocks", "[1]", "--tensorboard", "false"]
-SMALL = ["--preset", "digits", "--windows", "3", "--window", "128", "--batch_size", "32", *NETWORK]
+SMALL = [
+    "--preset",
+    "digits",
+    "--windows",
+    "3",
+    "--window",
+    "128",
+    "--batch_size",
+    "32",
+    *NETWORK,
+    "--evaluate",
+    "false",
+]
 
 
 def student_weights(run: Path) -> list[np.ndarray]:
@@ -34,7 +47,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("train") / "run"
-    main([*SMALL, "--out", str(run)])
+    main([*SMALL, "--evaluate", "true", "--out", str(run)])
     return run
 
 
@@ -53,6 +66,7 @@ def test_a_finished_run_holds_all_that_the_readme_promises(finished):
     assert result["steps"] == 3 * 128 // 32
     assert result["class_names"] == ["zero", "one", "two", "three", "four", "five", "six"]
     assert result["accuracy_teacher"] > 0.9
+    assert "</html>" in (finished / "report.html").read_text()
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
     student = tf.keras.models.load_model(finished / "student.keras", compile=False)
     assert student.output_shape == (None, 7)
@@ -83,6 +97,22 @@ def test_the_twin_is_trained_by_one_flag(tmp_path):
     assert not any("quant" in layer.name for layer in twin.layers)
 
 
+def test_the_twin_beside_the_student_is_a_run_of_its_own(finished, tmp_path, capsys):
+    run = tmp_path / "run"
+    main([*SMALL, "--with_twin", "true", "--out", str(run)])
+    for one, other in zip(student_weights(finished), student_weights(run), strict=True):
+        np.testing.assert_array_equal(one, other)
+    twin = tf.keras.models.load_model(run / "twin" / "student.keras", compile=False)
+    assert not any("quant" in layer.name for layer in twin.layers)
+    weights = twin.get_weights()
+    shutil.rmtree(run / "twin")
+    main(["--resume", str(run)])
+    for one, other in zip(weights, student_weights(run / "twin"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert f"envise_tf.evaluate {run / 'twin'}" in capsys.readouterr().out.replace("\n", "")
+    assert "--with_twin" in error_of(capsys, "--with_twin", "true", "--twin", "true")
+
+
 def test_a_teacher_and_a_folder_of_photographs_are_enough(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -107,6 +137,9 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough(tmp_path):
     assert result["class_names"] == [f"class_{i}" for i in range(5)]
     assert result["unreadable_files"] == 1
     assert "accuracy_student" not in result
+    assert "rates" not in result["evaluation"]
+    assert 0 <= result["evaluation"]["work"]["stream"]["deferral_rate"] <= 1
+    assert "</html>" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_frequent_classes_follow_the_prior_of_the_stream(tmp_path):

@@ -1,0 +1,163 @@
+"""The report's figures: plain arrays in, a matplotlib figure out, each narrow enough to be read on a phone.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart and which differ in grey when printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from envise_tf.operating import Curve, OperatingPoint
+
+STUDENT, TEACHER, CASCADE, GREY = "#0072B2", "#D55E00", "#009E73", "#7f7f7f"
+INLIER, OUTLIER = "#0072B2", "#E69F00"
+
+_SIZE = (4.2, 3.3)
+_BINS = 40
+
+
+def score_histogram(scores: np.ndarray, is_outlier: np.ndarray, thresholds: np.ndarray, name: str) -> Figure:
+    """Returns the histograms of one score among inliers and outliers, each of area one, with the thresholds.
+
+    Args:
+        scores: float (n,).
+        is_outlier: bool (n,).
+        thresholds: float (k,); those that are infinite are not drawn.
+        name: of the score.
+    """
+    figure, axes = _axes(xlabel=f"score {name} (larger = more inlier)", ylabel="density")
+    low, high = np.quantile(scores, [0.002, 0.998])
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+    for chosen, label, colour in ((~is_outlier, "inlier", INLIER), (is_outlier, "outlier", OUTLIER)):
+        if chosen.any():
+            axes.hist(np.clip(scores[chosen], low, high), edges, density=True, alpha=0.6, label=label, color=colour)
+    for i, threshold in enumerate(np.unique(thresholds[np.isfinite(thresholds)])):
+        axes.axvline(threshold, color="black", lw=1, ls="--", label=None if i else "threshold")
+    axes.legend(frameon=False)
+    return figure
+
+
+def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], auroc: Mapping[str, float]) -> Figure:
+    """Returns the ROC of every score, inliers positive, the best in the legend first.
+
+    Args:
+        curves: by name, share of outliers that pass and share of inliers that pass, each (m,).
+        auroc: by name.
+    """
+    figure, axes = _axes(xlabel="outliers answered by the student", ylabel="inliers answered by the student")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    names = sorted(curves, key=lambda name: -auroc[name])
+    for name, colour in zip(names, colours_of(len(names)), strict=True):
+        axes.plot(*curves[name], lw=1.2, color=colour, label=f"{name} {auroc[name]:.3f}")
+    axes.legend(frameon=False, fontsize=7, title="AUROC", title_fontsize=7, loc="lower right")
+    return figure
+
+
+def accuracy_against_gie(
+    curves: Mapping[str, Curve], chosen: str, point: OperatingPoint, allowed_loss: float
+) -> Figure:
+    """Returns accuracy against GiE over all thresholds of every score, with the point that was chosen.
+
+    Args:
+        curves: by name of the score.
+        chosen: the score that decides.
+        point: where its threshold lies.
+        allowed_loss: of accuracy, drawn as a line below the teacher's.
+    """
+    figure, axes = _axes(xlabel="gain in efficiency (GiE)", ylabel="accuracy of the cascade [%]")
+    for name, curve in curves.items():
+        if name != chosen:
+            axes.plot(curve.gie, 100 * curve.accuracy, color="#cccccc", lw=1)
+    axes.plot(curves[chosen].gie, 100 * curves[chosen].accuracy, color=CASCADE, lw=2, label=chosen)
+    axes.axhline(100 * point.accuracy_teacher, color=TEACHER, lw=1, label="teacher")
+    least = 100 * (point.accuracy_teacher - allowed_loss)
+    axes.axhline(least, color=TEACHER, lw=0.8, ls=":", label=f"{100 * allowed_loss:g} point less")
+    axes.plot(point.gie, 100 * point.accuracy_cascade, "o", color="black", zorder=4, label="chosen threshold")
+    axes.plot(
+        curves[chosen].gie[0], 100 * curves[chosen].accuracy[0], "s", color=STUDENT, zorder=4, label="student alone"
+    )
+    axes.legend(frameon=False, fontsize=7, loc="lower left")
+    return figure
+
+
+def gie_against_outlier_rate(points: Sequence[OperatingPoint]) -> Figure:
+    """Returns GiE and deferral rate against the outlier rate, at the chosen threshold."""
+    figure, axes = _axes(xlabel="outliers in the stream [%]", ylabel="[%]")
+    rates = [100 * point.outlier_rate for point in points]
+    false_alarms = [100 * point.false_alarms for point in points]
+    axes.stackplot(
+        rates,
+        false_alarms,
+        [100 * point.outliers_caught for point in points],
+        labels=["deferred: false alarms", "deferred: outliers"],
+        colors=["#cccccc", OUTLIER],
+        alpha=0.8,
+    )
+    axes.plot(rates, [100 * point.gie for point in points], "o-", color=CASCADE, label="GiE")
+    axes.set_ylim(min(0, *(100 * point.gie for point in points)), 100)
+    axes.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def feature_picture(
+    points: np.ndarray, classes: np.ndarray, is_outlier: np.ndarray, names: Mapping[int, str]
+) -> Figure:
+    """Returns the student's features in two dimensions, coloured by class; outliers are black crosses.
+
+    Args:
+        points: float (n, 2).
+        classes: integer (n,), true classes.
+        is_outlier: bool (n,).
+        names: of the classes.
+    """
+    figure, axes = _axes(xticks=[], yticks=[])
+    shown = np.unique(classes[~is_outlier])
+    colours = colours_of(len(shown))
+    for label, colour in zip(shown, colours, strict=True):
+        own = (classes == label) & ~is_outlier
+        axes.plot(*points[own].T, ".", ms=3, color=colour, label=names.get(int(label), "?"))
+    if is_outlier.any():
+        axes.plot(*points[is_outlier].T, "x", ms=2.5, mew=0.6, color="black", label="outlier")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=5.5, frameon=False, markerscale=2)
+    return figure
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Returns a confusion matrix as a picture, each row of sum one.
+
+    Args:
+        matrix: counts (k, k), by true class and the class answered.
+        names: of the k classes.
+    """
+    figure, axes = _axes(size=(4.6, 4.6), xlabel="answered", ylabel="true class")
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=_label_size(len(names)))
+    axes.set_yticks(range(len(names)), names, fontsize=_label_size(len(names)))
+    axes.grid(visible=False)
+    figure.colorbar(image, shrink=0.6, label="share of the true class")
+    return figure
+
+
+def colours_of(count: int) -> list[Any]:
+    """Returns that many colours, as far apart as a colour map of 20 gives them."""
+    return [mpl.colormaps["tab20"](i % 20) for i in range(count)]
+
+
+def _label_size(count: int) -> float:
+    return max(3.0, min(8.0, 130 / count))
+
+
+def _axes(size: tuple[float, float] = _SIZE, **labels: Any) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set(**labels)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
