@@ -80,6 +80,7 @@ class Evaluation:
         finished: the run.
         settings: how it was evaluated.
         held_back: the images that scores were fitted on and the threshold was chosen on.
+        score: the name of the score that decides.
         scores: fitted, by name.
         not_applicable: why a score is missing, by name.
         thresholds: of every score, by the same rule.
@@ -91,6 +92,7 @@ class Evaluation:
     finished: FinishedRun
     settings: EvaluateSettings
     held_back: HeldBackImages
+    score: str
     scores: dict[str, OutlierScore]
     not_applicable: dict[str, str]
     thresholds: dict[str, Threshold]
@@ -101,7 +103,7 @@ class Evaluation:
     @property
     def threshold(self) -> Threshold:
         """The threshold that the cascade serves with."""
-        return self.thresholds[self.settings.score]
+        return self.thresholds[self.score]
 
     def deferred(self, score: str) -> np.ndarray:
         """Returns which test images are deferred by this score and its own threshold, bool (n,)."""
@@ -138,7 +140,7 @@ class Evaluation:
         examination = self._examination()
         answered = examination.answered
         seen = HeldBack(
-            examination.scores[self.settings.score],
+            examination.scores[self.score],
             examination.own_class,
             answered.student_class == answered.teacher_class,
             np.isin(answered.teacher_class, self.finished.teacher_classes),
@@ -155,6 +157,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
     held_back = evaluation.held_back
     values: dict[str, Any] = {
         "settings": dataclasses.asdict(evaluation.settings),
+        "score": evaluation.score,
         "held_back": {
             "fitting": int(held_back.is_fitting.sum()),
             "calibration": int((~held_back.is_fitting).sum()),
@@ -213,7 +216,7 @@ def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[st
             "agreement": float(agrees[inlier].mean()),
         },
         "promise": dataclasses.asdict(evaluation.promise_kept()),
-        "rates": [evaluation.point(evaluation.settings.score, rate).as_dict() for rate in evaluation.rates],
+        "rates": [evaluation.point(evaluation.score, rate).as_dict() for rate in evaluation.rates],
         "scores": {name: _score_figures(evaluation, examination, name) for name in evaluation.scores},
         "separation": _separation_figures(examination),
         "localisation": {name: dataclasses.asdict(found) for name, found in examination.localisation.items()},

@@ -159,7 +159,8 @@ class EvaluateSettings:
     Args:
         run: folder of the run.
         data_dir: folder where data sets are prepared; default is the one that the run was trained with.
-        score: the outlier score whose threshold decides who answers.
+        score: the outlier score whose threshold decides who answers; default is agreement, or msp where there is
+            nothing to fit it on.
         rule: what the threshold promises: risk (disagreement with the teacher among the images that the student
             answers), recall (share of inliers that it answers) or rate (share of images that it defers).
         epsilon: for risk, the largest disagreement promised.
@@ -173,7 +174,7 @@ class EvaluateSettings:
 
     run: str
     data_dir: str | None = None
-    score: str = "msp"
+    score: str | None = None
     rule: Literal["risk", "recall", "rate"] = "risk"
     epsilon: float = 0.05
     recall: float = 0.95

@@ -145,6 +145,13 @@ def test_another_rule_and_score_replace_the_threshold(copied):
     assert "at most 30 % of the images" in (copied / "report.html").read_text()
 
 
+def test_the_score_that_decides_by_default_predicts_agreement(copied):
+    main([str(copied), "--epsilon", "0.15"])
+    found = evaluated(copied)
+    assert found["score"] == ("msp" if "agreement" in found["not_applicable"] else "agreement")
+    assert found["threshold"]["values"][0] is not None
+
+
 def test_a_promise_that_cannot_be_made_defers_everything_and_says_why(copied, capsys):
     main([str(copied), "--epsilon", "0.001"])
     found = evaluated(copied)

@@ -18,10 +18,10 @@ _ROWS_A_KIND = 3
 def mistakes(evaluation: Evaluation) -> list[Picture]:
     """Returns the images that the student should have left to the teacher, the highest scores first, captioned."""
     examination, examiner = _tested(evaluation)
-    answered, score = examination.answered, examination.scores[evaluation.settings.score]
+    answered, score = examination.answered, examination.scores[evaluation.score]
     student_right = answered.student_class == answered.truth
     teacher_right = answered.teacher_class == answered.truth
-    wrong = np.flatnonzero(~evaluation.deferred(evaluation.settings.score) & ~student_right & teacher_right)
+    wrong = np.flatnonzero(~evaluation.deferred(evaluation.score) & ~student_right & teacher_right)
     rows = wrong[np.argsort(-score[wrong], kind="stable")][:_MISTAKES]
     images = _images(examiner, rows)
     names = evaluation.finished.job.teacher.class_names

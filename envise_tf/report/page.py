@@ -57,7 +57,7 @@ def write_report(evaluation: Evaluation, values: dict[str, Any], path: Path) -> 
     page = environment.get_template("evaluation.html.j2").render(
         title=f"Student, teacher and cascade: {evaluation.finished.run.folder.name}",
         headline=_headline(evaluation),
-        chosen=evaluation.settings.score,
+        chosen=evaluation.score,
         sections=_sections(evaluation, values),
     )
     evaluation.finished.run.write(path, page)
@@ -82,7 +82,7 @@ def _headline(evaluation: Evaluation) -> str:
     served = f"The student answers {_percent(threshold.coverage)} of its stream."
     if evaluation.examination is None:
         return served
-    point = evaluation.point(evaluation.settings.score, _reported(evaluation))
+    point = evaluation.point(evaluation.score, _reported(evaluation))
     direction = "below" if point.loss >= 0 else "above"
     return (
         f"{served} With {_percent(point.outlier_rate, 0)} outliers the cascade is {100 * abs(point.loss):.1f} points "
@@ -95,7 +95,7 @@ def _reported(evaluation: Evaluation) -> float:
 
 
 def _rates(evaluation: Evaluation) -> Section:
-    points = [evaluation.point(evaluation.settings.score, rate) for rate in evaluation.rates]
+    points = [evaluation.point(evaluation.score, rate) for rate in evaluation.rates]
     rows = [["% at outliers of", *(_percent(point.outlier_rate, 0) for point in points)]]
     for label, name in (
         ("student alone, accuracy", "accuracy_student"),
@@ -110,7 +110,7 @@ def _rates(evaluation: Evaluation) -> Section:
     ):
         rows.append([label, *(f"{100 * getattr(point, name):.1f}" for point in points)])
     rows.append(["speedup (FLOPs), times", *(f"{point.speedup:.2f}" for point in points)])
-    score = evaluation.settings.score
+    score = evaluation.score
     curves = {name: evaluation.curve(name, _reported(evaluation)) for name in evaluation.scores}
     point = evaluation.point(score, _reported(evaluation))
     about = f"at {_percent(_reported(evaluation), 0)} outliers"
@@ -134,7 +134,7 @@ def _rates(evaluation: Evaluation) -> Section:
 def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
     threshold, held_back = evaluation.threshold, values["held_back"]
     texts = [
-        f"Rule {threshold.rule}, score {evaluation.settings.score}: {threshold.promise}. Chosen without labels on "
+        f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. Chosen without labels on "
         f"{held_back['calibration']} held-back stream images; the scores were fitted on {held_back['fitting']} others.",
         f"On the images that it was chosen on, the student answers {_percent(threshold.coverage)}"
         + (
@@ -165,7 +165,7 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
 
 def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:
     is_outlier = examination.answered.is_outlier
-    chosen = evaluation.settings.score
+    chosen = evaluation.score
     texts = [f"{name} is left out: {reason}." for name, reason in evaluation.not_applicable.items()]
     pictures = [
         _picture(
