@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Collection
@@ -10,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
 
 from envise_tf.errors import UserError
 from envise_tf.images.source import UNLABELLED, Source, Split, fingerprint
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+from envise_tf.photographs import decoded_square, images_below, is_image
 
 _LOG = logging.getLogger("envise_tf")
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
@@ -105,29 +102,6 @@ class Folder(Source):
         _LOG.warning("skipped %s: it cannot be read as an image (%s)", name, error)
 
 
-def decoded_square(content: bytes, size: int) -> np.ndarray:
-    """Returns the upright central square of an encoded image, resized: uint8 RGB, (size, size, 3), 0..255.
-
-    Raises:
-        OSError or another error of the decoder: the bytes are damaged or no image.
-    """
-    with Image.open(io.BytesIO(content)) as opened:
-        image = _as_rgb(ImageOps.exif_transpose(opened))
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255 rather than scale
-        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
-
-
 def _found(path: Path, labelled: bool) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
     """Returns the class names, and the files of each split that there is, in reading order."""
     if not path.is_dir():
@@ -177,7 +151,7 @@ def _from_splits(path: Path, folders: dict[Split, Path]) -> tuple[tuple[str, ...
 
 
 def _unlabelled(path: Path) -> dict[Split, list[_File]]:
-    return {"train": [(name, UNLABELLED) for name in _images(path)]}
+    return {"train": [(name, UNLABELLED) for name in images_below(path)]}
 
 
 def _split_by_name(classes: dict[str, list[str]]) -> dict[Split, list[_File]]:
@@ -191,25 +165,12 @@ def _split_by_name(classes: dict[str, list[str]]) -> dict[Split, list[_File]]:
 def _classes(path: Path) -> dict[str, list[str]]:
     """Returns the images of each class folder that has some, both sorted by name."""
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = {folder.name: _images(folder) for folder in folders}
+    found = {folder.name: images_below(folder) for folder in folders}
     return {name: images for name, images in found.items() if images}
 
 
-def _images(path: Path) -> list[str]:
-    """Returns the paths of all images below a folder, sorted."""
-    found = []
-    for parent, folders, names in os.walk(path):
-        folders[:] = [folder for folder in folders if not folder.startswith(".")]
-        found += [os.path.join(parent, name) for name in names if _is_image(name)]
-    return sorted(found)
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-
-
 def _warn_of_loose_files(path: Path) -> None:
-    loose = sorted(entry.name for entry in path.iterdir() if _is_image(entry.name))
+    loose = sorted(entry.name for entry in path.iterdir() if is_image(entry.name))
     if loose:
         _LOG.warning("passed over %d images beside the class folders of %s, such as %s", len(loose), path, loose[0])
 

@@ -1,0 +1,54 @@
+"""Photographs as users have them: which files are images, and how one becomes the square that a network takes.
+
+Pillow and NumPy alone, so that sources of training images and the runtime on a small board decode in the same way.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+def decoded_square(content: bytes, size: int) -> np.ndarray:
+    """Returns the upright central square of an encoded image, resized: uint8 RGB, (size, size, 3), 0..255.
+
+    It is turned upright by its EXIF tag; transparency is laid over white; resizing is bilinear and antialiased.
+
+    Raises:
+        OSError or another error of the decoder: the bytes are damaged or no image.
+    """
+    with Image.open(io.BytesIO(content)) as opened:
+        image = _as_rgb(ImageOps.exif_transpose(opened))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def images_below(folder: str | Path) -> list[str]:
+    """Returns the paths of all images below a folder, sorted; names that start with a dot are passed over."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(parent, name) for name in names if is_image(name)]
+    return sorted(found)
+
+
+def is_image(name: str) -> bool:
+    """Returns whether a file is an image by its name: JPEG, PNG or WebP, in any case, not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255 rather than scale
+        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
