@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +47,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         UserError: no such score or rule, the run is not finished, its images are gone, or the chosen score does not
             apply to it.
     """
+    began = time.monotonic()
     if settings.score is not None:
         outlier_score(settings.score)
     deferral_rule(settings.rule, _rule_options(settings))
@@ -66,7 +69,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         examiner=examiner,
         examination=None if examiner is None else examiner.examination(settings.batch_size),
     )
-    _write(evaluation)
+    _write(evaluation, began)
     _show(evaluation)
     return evaluation
 
@@ -141,13 +144,14 @@ def _work(finished: FinishedRun, networks: Networks, held_back: np.ndarray) -> W
     )
 
 
-def _write(evaluation: Evaluation) -> None:
+def _write(evaluation: Evaluation, began: float) -> None:
     """Writes score, threshold, report and figures to the run; the figures last, for they say that all is there."""
     run, score = evaluation.finished.run, evaluation.scores[evaluation.score]
     run.save(SCORE_FILE, score.save)
     run.write_json(THRESHOLD_FILE, evaluation.threshold.as_dict())
     values = figures(evaluation)
     write_report(evaluation, values, run.folder / "report.html")
+    values["seconds"] = time.monotonic() - began
     run.write_json("result.json", {**run.read_json("result.json"), **_accuracies(evaluation), "evaluation": values})
 
 
