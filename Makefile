@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
+# The package as it is installed, export and tuning inside of it: the type checker looks for it as one folder.
+TYPED = .venv/typed/envise_tf
 
 .PHONY: train test lint
 
@@ -15,7 +17,8 @@ test: lint
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)
+	MYPYPATH=$(dir $(TYPED)) $(BIN)/mypy
 
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,0 +1,337 @@
+"""Runs a bundle where there is no TensorFlow: on boards such as a Raspberry Pi, and in tests of what a phone will do.
+
+    cascade = Cascade.load("bundle")
+    cascade.classify(image)           # uint8 (size, size, 3) -> label, by_student, score
+
+It imports NumPy and the interpreters alone: tflite-runtime or ai-edge-litert for stock flatbuffers, and for the binary
+student the compiled interpreter inside of larq-compute-engine, loaded past that package's own import, which would
+bring TensorFlow with it. The teacher is loaded when the first image is deferred.
+
+Nothing is resized or guessed: an image of another shape or type is refused, because a network would answer it with a
+wrong label. `envise_tf.photographs.decoded_square` makes such an image of any photograph.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from envise_tf import cascade
+from envise_tf.cascade import Answer, Answers
+from envise_tf.errors import UserError
+from envise_tf.export.bundle import Bundle, Student, load_bundle
+from envise_tf.export.flatbuffer import check_flatbuffer
+
+_TFLITE_MODULES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
+_LCE_PACKAGE = "larq_compute_engine"
+_LCE_MODULE = "larq_compute_engine.tflite.python.interpreter_wrapper_lite"
+
+
+class TensorSpec(NamedTuple):
+    """Type and shape of an input or output."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Network(Protocol):
+    """A flatbuffer in its interpreter.
+
+    Attributes:
+        input: what it takes.
+        outputs: what it gives, in the interpreter's order.
+    """
+
+    input: TensorSpec
+    outputs: list[TensorSpec]
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        """Returns all outputs for one image (1, height, width, 3), in the interpreter's order."""
+
+
+class LceNetwork:
+    """A flatbuffer with binary operators, in Larq Compute Engine's interpreter.
+
+    Args:
+        content: of the flatbuffer.
+        name: what to call it in errors.
+        threads: at least 1.
+        indirect_bgemm: the kernel of binary convolutions that was four times faster on x86-64, with equal outputs.
+
+    Raises:
+        UserError: the interpreter is not installed, or refuses the flatbuffer.
+    """
+
+    def __init__(self, content: bytes, name: str, threads: int = 1, indirect_bgemm: bool = True) -> None:
+        check_flatbuffer(content, name)
+        module = _lce_module()
+        with _refusals(name):
+            made = module.LiteInterpreter(content, threads, False, indirect_bgemm, False)
+        self._interpreter = made
+        self.input = TensorSpec(made.input_types[0].name, made.input_shapes[0])
+        self.outputs = [
+            TensorSpec(dtype.name, shape) for dtype, shape in zip(made.output_types, made.output_shapes, strict=True)
+        ]
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        return self._interpreter.predict([image])
+
+
+class TfliteNetwork:
+    """A flatbuffer of stock operators, in the interpreter of tflite-runtime or ai-edge-litert.
+
+    Args:
+        content: of the flatbuffer.
+        name: what to call it in errors.
+        threads: at least 1.
+
+    Raises:
+        UserError: no interpreter is installed, or it refuses the flatbuffer.
+    """
+
+    def __init__(self, content: bytes, name: str, threads: int = 1) -> None:
+        check_flatbuffer(content, name)
+        interpreter = _tflite_interpreter()
+        with _refusals(name):
+            self._interpreter = interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        taken, given = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()
+        self._input_index: int = taken["index"]
+        self._output_indices: list[int] = [output["index"] for output in given]
+        self.input = _spec(taken)
+        self.outputs = [_spec(output) for output in given]
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        self._interpreter.set_tensor(self._input_index, image)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._output_indices]
+
+
+@dataclass
+class Counters:
+    """What a cascade has done so far.
+
+    Attributes:
+        answered: images that the student answered.
+        deferred: images that the teacher answered.
+        student_milliseconds: that the student took for all images.
+        teacher_milliseconds: that the teacher took for the deferred ones, without loading it.
+    """
+
+    answered: int = 0
+    deferred: int = 0
+    student_milliseconds: float = 0.0
+    teacher_milliseconds: float = 0.0
+
+
+class Cascade:
+    """The cascade of a bundle.
+
+    Responsible for running both networks, one image at a time, and for counting. Who answers is decided by
+    `envise_tf.cascade`.
+
+    Attributes:
+        bundle: what it was loaded from.
+        counters: since it was loaded.
+    """
+
+    def __init__(self, bundle: Bundle, builtin: bool = False, threads: int = 1) -> None:
+        which: Student = "student_builtin" if builtin else "student"
+        if threads < 1:
+            raise UserError(f"{threads} threads given: expected at least 1")
+        self.bundle = bundle
+        self.counters = Counters()
+        self._threads = threads
+        self._student = self._student_network(which)
+        self._outputs: dict[str, int] = bundle.manifest[which]["outputs"]
+        self._teacher: Network | None = None
+        self._cascade = cascade.Cascade(
+            self._ask_student,
+            self._ask_teacher,
+            bundle.thresholds(which),
+            bundle.teacher_classes,
+            bundle.class_names,
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, builtin: bool = False, threads: int = 1) -> Cascade:
+        """Returns the cascade of the bundle in a folder, once every file of it has been checked.
+
+        Args:
+            folder: of the bundle.
+            builtin: True takes the student of stock operators, for boards without Larq Compute Engine.
+            threads: that each interpreter may use.
+
+        Raises:
+            UserError: see `load_bundle`; or an interpreter is missing, or refuses a file.
+        """
+        return cls(load_bundle(folder), builtin, threads)
+
+    @property
+    def teacher_is_loaded(self) -> bool:
+        """Whether an image has been deferred yet."""
+        return self._teacher is not None
+
+    def classify(self, image: np.ndarray) -> Answer:
+        """Returns the answer for one image.
+
+        Args:
+            image: uint8 (size, size, 3), RGB, 0..255.
+
+        Raises:
+            UserError: the image has another shape or type, or the teacher's file is damaged.
+        """
+        self._check(np.asarray(image)[np.newaxis])
+        answer = self._cascade.classify(image)
+        self._count(np.array([answer.by_student]))
+        return answer
+
+    def classify_batch(self, images: np.ndarray) -> Answers:
+        """Returns the answers for n images, looked at one after the other.
+
+        Args:
+            images: uint8 (n, size, size, 3), RGB, 0..255.
+
+        Raises:
+            UserError: the images have another shape or type, or the teacher's file is damaged.
+        """
+        self._check(np.asarray(images))
+        answers = self._cascade.classify_batch(images)
+        self._count(answers.by_student)
+        return answers
+
+    def _check(self, images: np.ndarray) -> None:
+        size = self.bundle.image_size
+        if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
+            raise UserError(
+                f"images of {images.dtype} with shape {images.shape[1:]}: expected uint8 RGB in 0..255 with shape "
+                f"{(size, size, 3)}; envise_tf.photographs.decoded_square makes one of any photograph"
+            )
+
+    def _count(self, by_student: np.ndarray) -> None:
+        self.counters.answered += int(by_student.sum())
+        self.counters.deferred += int((~by_student).sum())
+
+    def _ask_student(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits = np.zeros((len(images), len(self.bundle.teacher_classes)), np.float32)
+        score = np.zeros(len(images), np.float32)
+        begun = time.perf_counter()
+        for row, image in enumerate(images):
+            outputs = self._student(image[np.newaxis])
+            logits[row] = outputs[self._outputs["logits"]]
+            score[row] = outputs[self._outputs["score"]].item()
+        self.counters.student_milliseconds += 1000 * (time.perf_counter() - begun)
+        # Without knowing the class there is no threshold: such an image is deferred, whatever its score.
+        score[np.isnan(logits).any(axis=-1)] = np.nan
+        return logits, score
+
+    def _ask_teacher(self, images: np.ndarray) -> np.ndarray:
+        if self._teacher is None:
+            self._teacher = self._teacher_network()
+        logits = np.zeros((len(images), len(self.bundle.class_names)), np.float32)
+        output = self.bundle.manifest["teacher"]["outputs"]["logits"]
+        begun = time.perf_counter()
+        for row, image in enumerate(images):
+            logits[row] = self._teacher(image[np.newaxis])[output]
+        self.counters.teacher_milliseconds += 1000 * (time.perf_counter() - begun)
+        if np.isnan(logits).any():
+            raise UserError(
+                f"{self.bundle.path('teacher')} gave logits that are not numbers: expected numbers; "
+                "look for the image with python -m envise_tf.export.verify"
+            )
+        return logits
+
+    def _student_network(self, which: Student) -> Network:
+        path, content = self.bundle.path(which), self.bundle.content(which)
+        network: Network = (LceNetwork if which == "student" else TfliteNetwork)(content, str(path), self._threads)
+        outputs = self.bundle.manifest[which]["outputs"]
+        logits = (1, len(self.bundle.teacher_classes))
+        self._check_network(path, network, {outputs["logits"]: logits, outputs["score"]: (1, 1)})
+        return network
+
+    def _teacher_network(self) -> Network:
+        path = self.bundle.path("teacher")
+        network = TfliteNetwork(self.bundle.content("teacher"), str(path), self._threads)
+        output = self.bundle.manifest["teacher"]["outputs"]["logits"]
+        self._check_network(path, network, {output: (1, len(self.bundle.class_names))})
+        return network
+
+    def _check_network(self, path: Path, network: Network, shapes: dict[int, tuple[int, ...]]) -> None:
+        """Checks that a network takes and gives what the manifest says; `shapes` are those of outputs, by index."""
+        image = TensorSpec("uint8", (1, self.bundle.image_size, self.bundle.image_size, 3))
+        outputs = {index: TensorSpec("float32", shape) for index, shape in shapes.items()}
+        found = dict(enumerate(network.outputs))
+        if network.input != image or any(found.get(index) != spec for index, spec in outputs.items()):
+            raise UserError(
+                f"{path} takes {_words([network.input])} and gives {_words(network.outputs)}; by the manifest expected "
+                f"{_words([image])} and {_words(outputs.values())}; export the bundle again"
+            )
+
+
+def _spec(details: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(np.dtype(details["dtype"]).name, tuple(map(int, details["shape"])))
+
+
+def _words(specs: Iterable[TensorSpec]) -> str:
+    return ", ".join(f"{spec.dtype} {spec.shape}" for spec in specs)
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Turns the refusal of a flatbuffer by its interpreter into a user's error."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or "without a reason"
+        raise UserError(
+            f"the interpreter refuses {name} ({reason}): expected a network that runs on this version; "
+            "export the bundle again"
+        ) from None
+
+
+def _tflite_interpreter() -> Callable[..., Any]:
+    for name in _TFLITE_MODULES:
+        try:
+            return importlib.import_module(name).Interpreter
+        except ModuleNotFoundError as error:
+            if error.name not in (name, name.partition(".")[0]):
+                raise
+    raise UserError(
+        "no interpreter of TensorFlow Lite is installed: expected tflite-runtime or ai-edge-litert; "
+        "pip install tflite-runtime"
+    )
+
+
+def _lce_module() -> ModuleType:
+    """Returns the compiled interpreter of Larq Compute Engine, without importing the package around it."""
+    if _LCE_MODULE in sys.modules:
+        return sys.modules[_LCE_MODULE]
+    package = importlib.util.find_spec(_LCE_PACKAGE)
+    folders = [] if package is None else package.submodule_search_locations or []
+    stem = Path("tflite", "python", _LCE_MODULE.rpartition(".")[2])
+    files = [Path(folder, f"{stem}{suffix}") for folder in folders for suffix in importlib.machinery.EXTENSION_SUFFIXES]
+    found = [file for file in files if file.is_file()]
+    if not found:
+        raise UserError(
+            "Larq Compute Engine is not installed, which runs the binary student: pip install larq-compute-engine, "
+            "or take the built-in student (builtin=True, --builtin true)"
+        )
+    spec = importlib.util.spec_from_file_location(_LCE_MODULE, found[0])
+    assert spec is not None, "it ends as extension modules do"
+    assert spec.loader is not None, "so it has their loader"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # Under its own name, so that a later import of the package does not load it a second time.
+    sys.modules[_LCE_MODULE] = module
+    return module

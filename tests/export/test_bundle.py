@@ -1,0 +1,223 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_bundle import CLASSES, NAMES, changed, small_bundle, vouch
+
+from envise_tf.errors import UserError
+from envise_tf.export.bundle import file_entry, load_bundle, write_manifest
+
+FILES = ("student.tflite", "student_builtin.tflite", "teacher.tflite", "labels.txt", "golden.npz")
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    return small_bundle(tmp_path_factory.mktemp("bundle") / "intact", thresholds=(0.5, None, -0.25, 0, 1, 2, 1 / 3))
+
+
+@pytest.fixture
+def bundle(intact, tmp_path):
+    return Path(shutil.copytree(intact, tmp_path / "bundle"))
+
+
+def message(folder) -> str:
+    with pytest.raises(UserError) as caught:
+        load_bundle(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_bundle_says_what_its_manifest_says(bundle):
+    loaded = load_bundle(bundle)
+    assert loaded.class_names == NAMES
+    assert loaded.teacher_classes == CLASSES
+    assert loaded.image_size == 32
+    assert loaded.files == ("student", "student_builtin", "teacher", "labels", "golden")
+    assert loaded.path("golden") == bundle / "golden.npz"
+    assert loaded.content("teacher") == (bundle / "teacher.tflite").read_bytes()
+    thresholds = loaded.thresholds("student")
+    assert thresholds.dtype == np.float32
+    assert thresholds.tolist() == [0.5, np.inf, -0.25, 0, 1, 2, np.float32(1 / 3)]
+    assert loaded.thresholds("student_builtin").tolist() == [0] * 7
+
+
+def test_a_bundle_without_the_binary_student_says_so(bundle):
+    changed(bundle, lambda manifest: manifest.pop("student"))
+    loaded = load_bundle(bundle)
+    assert loaded.files == ("student_builtin", "teacher", "labels", "golden")
+    with pytest.raises(UserError, match="has no student: expected one of student_builtin, teacher"):
+        loaded.thresholds("student")
+
+
+def test_the_entry_of_a_file_is_that_of_sha256sum(tmp_path):
+    path = tmp_path / "some file"
+    path.write_bytes(b"abc")
+    # The test vector of FIPS 180-2.
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_entry(path) == {"file": "some file", "bytes": 3, "sha256": sha256}
+
+
+def test_the_checksum_of_the_manifest_is_what_sha256sum_checks(bundle):
+    subprocess.run(["sha256sum", "--check", "--strict", "manifest.sha256"], cwd=bundle, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.sha256"])
+def test_one_flipped_bit_in_any_file_is_named(bundle, name):
+    path = bundle / name
+    whole = path.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 25).astype(int):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        assert re.search(re.escape(name), message(bundle))
+    path.write_bytes(whole)
+    load_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.sha256"])
+def test_a_missing_empty_or_short_file_is_named(bundle, name):
+    path = bundle / name
+    whole = path.read_bytes()
+    for content in (b"", whole[:-1]):
+        path.write_bytes(content)
+        assert name in message(bundle)
+    path.unlink()
+    assert f"cannot read {path} (it is missing)" in message(bundle)
+    path.mkdir()
+    assert f"cannot read {path} (Is a directory)" in message(bundle)
+
+
+def test_no_bundle_at_all_is_told(tmp_path):
+    assert "there is no bundle" in message(tmp_path / "nowhere")
+    assert f"cannot read {tmp_path / 'manifest.json'} (it is missing)" in message(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "no", '{"schema_version": NaN}', "[" * 100_000, "\xff"])
+def test_what_is_not_json_is_told(bundle, text):
+    (bundle / "manifest.json").write_bytes(text.encode("latin-1"))
+    assert "manifest.json is not JSON (" in message(bundle)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_another_schema_version_is_said_before_all_else(bundle, version):
+    (bundle / "manifest.json").write_text(json.dumps({"schema_version": version, "strange": True}))
+    told = message(bundle)
+    assert f"has schema version {version}, expected 1: export the bundle again" in told
+    assert "strange" not in told
+
+
+def put(value, *keys):
+    def change(manifest):
+        for key in keys[:-1]:
+            manifest = manifest[key]
+        manifest[keys[-1]] = value
+
+    return change
+
+
+def share_an_output(manifest):
+    outputs = manifest["student"]["outputs"]
+    outputs["score"] = outputs["logits"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (put("1", "schema_version"), "at schema_version: 1 was expected"),
+        (lambda manifest: manifest.pop("teacher"), "at its top: 'teacher' is a required property"),
+        (put(1, "teacher", "threshold"), "at teacher: Additional properties are not allowed ('threshold'"),
+        (put(0, "input", "size"), "at input.size: 0 is less than the minimum of 1"),
+        (put("float32", "input", "dtype"), "at input.dtype: 'uint8' was expected"),
+        (put("../teacher.tflite", "teacher", "file"), "at teacher.file: 'teacher.tflite' was expected"),
+        (put("x", "student", "threshold", "values", 3), "at student.threshold.values[3]: 'x' is not"),
+        (put(True, "teacher_classes", 0), "at teacher_classes[0]: True is not of type 'integer'"),
+        (put(-1, "teacher_classes", 0), "at teacher_classes[0]: -1 is less than the minimum of 0"),
+        (put(0, "teacher_classes", 0), "at teacher_classes: [0, 0, 9, 3, 1, 8, 2] has non-unique elements"),
+        (put([], "teacher_classes"), "at teacher_classes: [] should be non-empty"),
+        (put(10, "teacher_classes", 0), "teacher_classes has class 10, expected 0 to 9: there are 10 class names"),
+        (put([0.5], "student", "threshold", "values"), "student has 1 thresholds, expected 7"),
+        (put(1e39, "student_builtin", "threshold", "values", 0), "student_builtin has the threshold 1e+39, expected"),
+        (share_an_output, "expected an index of its own for each"),
+        (put("class\na", "class_names", 0), "at class_names[0]"),
+        (put("class z", "class_names", 0), "labels.txt has 10 labels, beginning with ['class a']; expected the 10"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_says_where(bundle, change, told):
+    changed(bundle, change)
+    assert told in message(bundle)
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_threshold_that_is_no_finite_number_is_refused(bundle, constant):
+    path = bundle / "manifest.json"
+    path.write_text(re.sub(r"-0\.25", constant, path.read_text()))
+    vouch(bundle)
+    told = message(bundle)
+    assert ("threshold inf, expected a finite" if constant == "1e999" else f"{constant} is no number of JSON") in told
+
+
+def test_a_manifest_changed_by_hand_is_refused_until_its_checksum_is_made_again(bundle):
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace("-0.25", "0.75"))
+    assert "manifest.json is not what manifest.sha256 vouches for" in message(bundle)
+    vouch(bundle)
+    assert load_bundle(bundle).thresholds("student")[2] == 0.75
+
+
+def test_a_long_reason_keeps_both_ends(bundle):
+    changed(bundle, put({"x" * 1000: 1}, "class_names"))
+    told = message(bundle)
+    assert len(told) < 500
+    assert "is not of type 'array'" in told
+
+
+def test_a_file_that_changes_after_loading_is_noticed(bundle):
+    loaded = load_bundle(bundle)
+    (bundle / "teacher.tflite").write_bytes(b"TFL3")
+    with pytest.raises(UserError, match=r"teacher\.tflite has 4 bytes, expected"):
+        loaded.content("teacher")
+
+
+def test_only_a_manifest_that_can_be_read_is_written(bundle, tmp_path):
+    manifest = load_bundle(bundle).manifest
+    write_manifest(tmp_path, manifest)
+    assert (tmp_path / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(UserError, match="class 11, expected 0 to 9"):
+        write_manifest(tmp_path, {**manifest, "teacher_classes": [1, 2, 3, 4, 5, 6, 11]})
+    with pytest.raises(UserError, match="NaN is no number of JSON"):
+        write_manifest(tmp_path, {**manifest, "versions": float("nan")})
+    assert (tmp_path / "manifest.json").read_bytes() == (bundle / "manifest.json").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_every_key_of_the_schema_is_described():
+    import envise_tf.export
+
+    schema = json.loads((Path(envise_tf.export.__file__).parent / "schema/manifest.schema.json").read_text())
+
+    def undescribed(part):
+        for name, value in part.get("properties", {}).items():
+            referred = schema["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else value
+            if "description" not in referred and name not in ("logits", "probabilities", "score"):
+                yield name
+            yield from undescribed(referred)
+
+    assert list(undescribed(schema)) == []
+
+
+@pytest.mark.parametrize("module", ["bundle", "flatbuffer", "runtime", "classify"])
+def test_no_training_library_is_imported(module):
+    code = (
+        f"import sys, envise_tf.export.{module}\n"
+        "found = {'tensorflow', 'larq', 'larq_compute_engine', 'keras', 'tf_keras', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(str(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 0

@@ -1,0 +1,280 @@
+import gc
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_bundle import CLASSES, NAMES, changed, flatbuffers, networks, python, replaced, small_bundle, varied_images
+
+from envise_tf.errors import UserError
+from envise_tf.export.runtime import Cascade, LceNetwork, TfliteNetwork
+
+IMAGES = varied_images(24)
+
+
+def lce_answers() -> tuple[np.ndarray, np.ndarray]:
+    """Logits and scores by Larq's own interpreter class, with its reference kernels."""
+    from larq_compute_engine.tflite.python.interpreter import Interpreter
+
+    outputs = Interpreter(flatbuffers()["student"], use_reference_bconv=True).predict(IMAGES)
+    places = flatbuffers()["outputs"]["student"]
+    return outputs[places["logits"]], outputs[places["score"]][:, 0]
+
+
+def expected(logits: np.ndarray, score: np.ndarray, thresholds: list) -> list[tuple[str, bool]]:
+    """Decides by hand, image by image, with Keras for the teacher."""
+    teacher = networks()[1].predict(IMAGES, verbose=0)
+    answers = []
+    for row, own in enumerate(logits.argmax(axis=1)):
+        by_student = thresholds[own] is not None and score[row] >= thresholds[own]
+        answers.append((NAMES[CLASSES[own] if by_student else teacher[row].argmax()], bool(by_student)))
+    return answers
+
+
+@pytest.fixture(scope="module")
+def thresholds() -> list:
+    """Between the scores in the middle, so that about half of the images are deferred; one class always is."""
+    logits, score = lce_answers()
+    ordered = np.sort(score)
+    values = [float(ordered[11:13].mean())] * 7
+    values[int(logits[score.argmax()].argmax())] = None
+    return values
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory, thresholds):
+    return small_bundle(tmp_path_factory.mktemp("bundle") / "intact", thresholds, thresholds)
+
+
+@pytest.fixture
+def bundle(intact, tmp_path):
+    return Path(shutil.copytree(intact, tmp_path / "bundle"))
+
+
+def message(run) -> str:
+    with pytest.raises(UserError) as caught:
+        run()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_binary_student_answers_as_by_hand(bundle, thresholds):
+    logits, score = lce_answers()
+    answers = Cascade.load(bundle).classify_batch(IMAGES)
+    found = [(NAMES[label], bool(by)) for label, by in zip(answers.label, answers.by_student, strict=True)]
+    assert found == expected(logits, score, thresholds)
+    assert 0 < answers.by_student.sum() < len(IMAGES)
+    assert len(set(answers.label[answers.by_student])) > 1
+    np.testing.assert_allclose(answers.score, score, rtol=1e-5)
+
+
+def test_the_built_in_student_answers_as_keras(bundle, thresholds):
+    logits = networks()[0].predict(IMAGES, verbose=0)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    answers = Cascade.load(bundle, builtin=True).classify_batch(IMAGES)
+    found = [(NAMES[label], bool(by)) for label, by in zip(answers.label, answers.by_student, strict=True)]
+    assert found == expected(logits, probabilities.max(axis=1), thresholds)
+
+
+@pytest.mark.parametrize("builtin", [False, True])
+def test_one_image_or_a_batch_gives_the_same_and_threads_change_nothing(bundle, builtin):
+    answers = Cascade.load(bundle, builtin).classify_batch(IMAGES)
+    cascade = Cascade.load(bundle, builtin, threads=2)
+    for row, image in enumerate(IMAGES):
+        one = cascade.classify(image)
+        assert (one.label, one.by_student) == (NAMES[answers.label[row]], answers.by_student[row])
+        assert one.score == pytest.approx(answers.score[row], rel=1e-5)
+
+
+def test_the_teacher_is_loaded_at_the_first_deferral(bundle):
+    cascade = Cascade.load(bundle)
+    by_student = Cascade.load(bundle).classify_batch(IMAGES).by_student
+    (bundle / "teacher.tflite").unlink()
+    for image in IMAGES[by_student]:
+        assert cascade.classify(image).by_student
+    assert not cascade.teacher_is_loaded
+    assert "teacher.tflite (it is missing)" in message(lambda: cascade.classify(IMAGES[~by_student][0]))
+
+
+def test_the_counters_count_images_and_time(bundle):
+    cascade = Cascade.load(bundle)
+    assert vars(cascade.counters) == {
+        "answered": 0,
+        "deferred": 0,
+        "student_milliseconds": 0,
+        "teacher_milliseconds": 0,
+    }
+    by_student = cascade.classify_batch(IMAGES).by_student
+    counters = cascade.counters
+    assert (counters.answered, counters.deferred) == (by_student.sum(), (~by_student).sum())
+    assert counters.student_milliseconds > 0 < counters.teacher_milliseconds
+    before = counters.teacher_milliseconds
+    cascade.classify(IMAGES[by_student][0])
+    assert (counters.answered, counters.teacher_milliseconds) == (by_student.sum() + 1, before)
+
+
+def test_no_image_is_no_answer(bundle):
+    answers = Cascade.load(bundle).classify_batch(IMAGES[:0])
+    assert (len(answers.label), len(answers.by_student), len(answers.score)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (np.zeros((1, 1, 3), np.uint8), "images of uint8 with shape (1, 1, 3): expected uint8 RGB"),
+        (np.zeros((32, 32), np.uint8), "with shape (32, 32): expected"),
+        (np.zeros((32, 32, 1), np.uint8), "with shape (32, 32, 1): expected"),
+        (np.zeros((32, 32, 4), np.uint8), "with shape (32, 32, 4): expected"),
+        (np.zeros((32, 32, 3), np.float32), "images of float32 with shape (32, 32, 3)"),
+        (np.zeros((32, 32, 3), np.uint16), "images of uint16 with shape (32, 32, 3)"),
+        (np.zeros((1, 32, 32, 3), np.uint8), "with shape (1, 32, 32, 3)"),
+        (np.uint8(0), "with shape ()"),
+    ],
+)
+def test_an_image_that_would_be_misread_is_refused(bundle, image, told):
+    cascade = Cascade.load(bundle)
+    told_of_one = message(lambda: cascade.classify(image))
+    assert told in told_of_one
+    assert "envise_tf.photographs.decoded_square" in told_of_one
+
+
+def test_one_image_is_no_batch(bundle):
+    assert "with shape (32, 3)" in message(lambda: Cascade.load(bundle).classify_batch(IMAGES[0]))
+
+
+def test_logits_that_are_no_numbers_defer_and_from_the_teacher_they_are_an_error(bundle):
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+
+    def never_a_number(outputs: int) -> list:
+        image = layers.Input((32, 32, 3), dtype="uint8")
+        zero = tf.reduce_mean(tf.cast(image, tf.float32), axis=[1, 2, 3])[:, tf.newaxis] * 0.0
+        return [image, tf.tile(tf.math.log(zero - 1.0), [1, outputs]), zero + 9.0]
+
+    image, logits, score = never_a_number(7)
+    student = tf.keras.Model(image, [logits, tf.identity(logits), score])
+    replaced(bundle, "student_builtin", tf.lite.TFLiteConverter.from_keras_model(student).convert())
+    assert not Cascade.load(bundle, builtin=True).classify_batch(IMAGES).by_student.any()
+    image, logits, _ = never_a_number(10)
+    teacher = tf.lite.TFLiteConverter.from_keras_model(tf.keras.Model(image, logits)).convert()
+    replaced(bundle, "teacher", teacher)
+    cascade = Cascade.load(bundle, builtin=True)
+    assert "teacher.tflite gave logits that are not numbers" in message(lambda: cascade.classify(IMAGES[0]))
+
+
+@pytest.mark.parametrize("builtin", [False, True])
+def test_a_cut_flatbuffer_with_a_right_checksum_does_not_end_the_process(bundle, builtin):
+    name = "student_builtin" if builtin else "student"
+    whole = flatbuffers()[name]
+    for length in (1, 4, 8, 64, len(whole) // 2, len(whole) - 100):
+        replaced(bundle, name, whole[:length])
+        assert "is no whole TensorFlow Lite model" in message(lambda: Cascade.load(bundle, builtin))
+
+
+def test_a_cut_teacher_is_told_at_the_first_deferral(bundle):
+    replaced(bundle, "teacher", flatbuffers()["teacher"][:-200])
+    changed(bundle, lambda manifest: manifest["student"]["threshold"].update(values=[None] * 7))
+    cascade = Cascade.load(bundle)
+    assert "teacher.tflite" in message(lambda: cascade.classify(IMAGES[0]))
+    assert "is no whole TensorFlow Lite model" in message(lambda: cascade.classify(IMAGES[0]))
+
+
+def exchange_logits_and_score(manifest):
+    outputs = manifest["student"]["outputs"]
+    outputs.update(logits=outputs["score"], score=outputs["logits"])
+
+
+def test_a_network_that_is_not_what_the_manifest_says_is_refused(bundle):
+    for change, told in [
+        (lambda manifest: manifest["input"].update(size=33), "expected uint8 (1, 33, 33, 3) and float32 (1, 7)"),
+        (exchange_logits_and_score, "by the manifest expected uint8 (1, 32, 32, 3) and float32 (1, 7), float32 (1, 1)"),
+        (lambda manifest: manifest["student"]["outputs"].update(score=3), "student.tflite takes uint8 (1, 32, 32, 3)"),
+    ]:
+        text = (bundle / "manifest.json").read_text()
+        changed(bundle, change)
+        assert told in message(lambda: Cascade.load(bundle))
+        changed(bundle, lambda manifest, text=text: manifest.update(json.loads(text)))
+
+
+def test_an_exchanged_teacher_is_refused(bundle):
+    replaced(bundle, "teacher", flatbuffers()["student_builtin"])
+    changed(bundle, lambda manifest: manifest["student"]["threshold"].update(values=[None] * 7))
+    cascade = Cascade.load(bundle)
+    assert "by the manifest expected uint8 (1, 32, 32, 3) and float32 (1, 10)" in message(
+        lambda: cascade.classify(IMAGES[0])
+    )
+
+
+def test_a_binary_student_in_place_of_the_built_in_one_is_refused(bundle):
+    replaced(bundle, "student_builtin", flatbuffers()["student"])
+    told = message(lambda: Cascade.load(bundle, builtin=True))
+    assert "the interpreter refuses" in told
+    assert "student_builtin.tflite" in told
+
+
+def test_a_bundle_of_a_twin_alone_has_only_the_built_in_student(bundle):
+    changed(bundle, lambda manifest: manifest.pop("student"))
+    assert "has no student: expected one of student_builtin" in message(lambda: Cascade.load(bundle))
+    assert len(Cascade.load(bundle, builtin=True).classify_batch(IMAGES).label) == len(IMAGES)
+
+
+def test_threads_are_at_least_one(bundle):
+    assert "0 threads given: expected at least 1" in message(lambda: Cascade.load(bundle, threads=0))
+
+
+@pytest.mark.parametrize(("network", "name"), [(LceNetwork, "student"), (TfliteNetwork, "teacher")])
+def test_a_network_keeps_the_flatbuffer_that_it_runs(network, name):
+    content = bytes(bytearray(flatbuffers()[name]))
+    opened = network(content, name)
+    before = opened(IMAGES[:1])[0]
+    length = len(content)
+    del content
+    gc.collect()
+    _ = [np.random.default_rng(0).bytes(length) for _ in range(50)]
+    np.testing.assert_array_equal(opened(IMAGES[:1])[0], before)
+
+
+RUN = """
+import sys
+from envise_tf.export import runtime
+{before}
+import numpy as np
+try:
+    print(runtime.Cascade.load({bundle!r}, builtin={builtin}).classify(np.zeros((32, 32, 3), np.uint8)).label)
+except runtime.UserError as error:
+    print(error)
+print(sorted({{'tensorflow', 'larq', 'larq_compute_engine', 'keras', 'tf_keras'}} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("builtin", [False, True])
+def test_neither_tensorflow_nor_larq_is_imported_by_running(bundle, builtin):
+    done = python("-c", RUN.format(before="", bundle=str(bundle), builtin=builtin))
+    label, imported = done.stdout.splitlines()
+    assert label in NAMES
+    assert imported == "[]"
+
+
+@pytest.mark.parametrize(
+    ("before", "builtin", "told"),
+    [
+        ("runtime._LCE_PACKAGE = 'nowhere'", False, "Larq Compute Engine is not installed"),
+        ("runtime._TFLITE_MODULES = ('nowhere.interpreter',)", True, "no interpreter of TensorFlow Lite is installed"),
+    ],
+)
+def test_a_missing_interpreter_is_told(bundle, before, builtin, told):
+    done = python("-c", RUN.format(before=before, bundle=str(bundle), builtin=builtin))
+    assert told in done.stdout
+    assert done.returncode == 0
+
+
+def test_larq_can_still_be_imported_afterwards(bundle):
+    code = RUN.format(before="", bundle=str(bundle), builtin=False) + (
+        "import envise_tf, larq_compute_engine\n"
+        "from larq_compute_engine.tflite.python.interpreter import Interpreter\n"
+        f"content = open({str(bundle / 'student.tflite')!r}, 'rb').read()\n"
+        "print(Interpreter(content).input_shapes)\n"
+    )
+    assert python("-c", code).stdout.splitlines()[-1] == "[(1, 32, 32, 3)]"
