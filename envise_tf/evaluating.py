@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -50,8 +51,10 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     began = time.monotonic()
     if settings.score is not None:
         outlier_score(settings.score)
-    deferral_rule(settings.rule, _rule_options(settings))
     finished = finished_run(settings.run, settings.data_dir)
+    if settings.epsilon is None:
+        settings = dataclasses.replace(settings, epsilon=finished.job.settings.epsilon)
+    deferral_rule(settings.rule, _rule_options(settings))
     fitting.prepare(finished.job.settings)
     networks = networks_of(finished)
     held_back = _held_back(finished, networks, settings.batch_size)

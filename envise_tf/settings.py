@@ -120,6 +120,8 @@ class TrainSettings(ImageSettings, FitSettings):
         held_back: most held-back images that agreement is measured on.
         tensorboard: write TensorBoard logs.
         evaluate: choose the threshold and test the cascade at the end, as python -m envise_tf.evaluate does.
+        epsilon: largest disagreement with the teacher that the threshold may promise, in images that the student
+            answers. A teacher that errs often is contradicted often, and not always wrongly: it wants a larger one.
         out: folder of the run; default is runs/ and the time.
     """
 
@@ -149,6 +151,7 @@ class TrainSettings(ImageSettings, FitSettings):
     held_back: int = 2000
     tensorboard: bool = True
     evaluate: bool = True
+    epsilon: float = 0.05
     out: str | None = None
 
 
@@ -163,7 +166,7 @@ class EvaluateSettings:
             nothing to fit it on.
         rule: what the threshold promises: risk (disagreement with the teacher among the images that the student
             answers), recall (share of inliers that it answers) or rate (share of images that it defers).
-        epsilon: for risk, the largest disagreement promised.
+        epsilon: for risk, the largest disagreement promised; default is the run's own.
         recall: for recall, the least share of inliers promised to be answered.
         rate: for rate, the largest share of images promised to be deferred.
         confidence: how sure the promise is.
@@ -176,7 +179,7 @@ class EvaluateSettings:
     data_dir: str | None = None
     score: str | None = None
     rule: Literal["risk", "recall", "rate"] = "risk"
-    epsilon: float = 0.05
+    epsilon: float | None = None
     recall: float = 0.95
     rate: float = 0.2
     confidence: float = 0.95
@@ -188,6 +191,8 @@ class EvaluateSettings:
 Settings: TypeAlias = TeachSettings | TrainSettings
 
 SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings)
+
+PlainT = TypeVar("PlainT")
 
 
 def preset_names(command: str) -> list[str]:
@@ -247,22 +252,24 @@ def parsed(
     return settings, False
 
 
-def parsed_evaluation(about: str, argv: Sequence[str] | None = None) -> EvaluateSettings:
-    """Returns the settings of an evaluation, whose first word is the folder of the run.
+def parsed_plain(settings_class: type[PlainT], command: str, about: str, argv: Sequence[str] | None = None) -> PlainT:
+    """Returns the settings of a command without presets; its first word is the setting that has no default.
 
     Args:
+        settings_class: a dataclass.
+        command: "evaluate", "export" or "export.verify".
         about: what the command does, for --help.
         argv: the words of the command line; None takes the process'.
 
     Raises:
-        UserError: no run is named, an unknown flag, or a value of the wrong type.
+        UserError: the first word is missing, an unknown flag, or a value of the wrong type.
     """
-    parser = ArgumentParser(prog="python -m envise_tf.evaluate", description=about, exit_on_error=False)
-    parser.add_class_arguments(EvaluateSettings, as_positional=True)
+    parser = ArgumentParser(prog=f"python -m envise_tf.{command}", description=about, exit_on_error=False)
+    parser.add_class_arguments(settings_class, as_positional=True)
     try:
-        return EvaluateSettings(**parser.parse_args(argv).as_dict())
+        return settings_class(**parser.parse_args(argv).as_dict())
     except _MISTAKES as error:
-        raise _unparsed(error, "evaluate") from None
+        raise _unparsed(error, command) from None
 
 
 _MISTAKES = (ArgumentError, TypeError, ValueError, KeyError)
