@@ -1,0 +1,146 @@
+"""What a bundle is made from: the Keras networks of an evaluated run, and what they say of real images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from envise_tf.deferral import Threshold
+from envise_tf.errors import UserError
+from envise_tf.export.bundle import Student
+from envise_tf.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, finished_run, traced
+from envise_tf.images import load_source
+from envise_tf.images.source import Source
+from envise_tf.job import Job
+from envise_tf.networks.split import split
+from envise_tf.outliers import load_score
+from envise_tf.outliers.outputs import Observer
+from envise_tf.outliers.score import OutlierScore
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A student, and when it answers.
+
+    Attributes:
+        network: uint8 images -> logits.
+        score: fitted.
+        threshold: for this score.
+        is_twin: whether the network is real-valued.
+    """
+
+    network: tf.keras.Model
+    score: OutlierScore
+    threshold: Threshold
+    is_twin: bool
+
+    def said(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what it says of uint8 images (n, size, size, 3), n > 0: "logits" (n, classes) and "score" (n,)."""
+        observer = Observer(self.network)
+        outputs = [observer(batch) for batch in _batches(images)]
+        return {
+            "logits": np.concatenate([one.logits for one in outputs]),
+            "score": np.concatenate([self.score.score(one) for one in outputs]),
+        }
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run that a bundle can be made from.
+
+    Attributes:
+        finished: the run.
+        students: by the file of the bundle that each becomes; "student" is left out for a run of the twin alone.
+    """
+
+    finished: FinishedRun
+    students: dict[Student, Answering]
+
+    def teacher_said(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what the teacher says of uint8 images (n, size, size, 3), n > 0: "logits" (n, teacher's classes)."""
+        halves = split(self.finished.job.teacher.model)
+        trunk, head = traced(halves.trunk), traced(halves.head)
+        return {"logits": np.concatenate([head(trunk(batch)) for batch in _batches(images)])}
+
+
+def evaluated_run(folder: str, data_dir: str | None = None) -> EvaluatedRun:
+    """Returns the run in a folder, with its twin where it has one.
+
+    Args:
+        folder: of the run.
+        data_dir: where data sets are prepared; None takes the run's own setting.
+
+    Raises:
+        UserError: the folder holds no finished run, it or its twin has not been evaluated, the two have learned
+            different classes, or its images are gone.
+    """
+    finished = finished_run(folder, data_dir)
+    own = _answering(finished)
+    if own.is_twin:
+        return EvaluatedRun(finished, {"student_builtin": own})
+    twin_folder = finished.run.folder / "twin"
+    if not twin_folder.exists():
+        return EvaluatedRun(finished, {"student": own, "student_builtin": own})
+    twin = finished_run(str(twin_folder), data_dir)
+    if twin.teacher_classes != finished.teacher_classes:
+        raise UserError(
+            f"{twin_folder} has learned the teacher's classes {twin.teacher_classes}, {folder} "
+            f"{finished.teacher_classes}: expected the same; move {twin_folder} away to go on without a twin"
+        )
+    return EvaluatedRun(finished, {"student": own, "student_builtin": _answering(twin)})
+
+
+def real_images(job: Job, source: str | None, data_dir: str | None, count: int) -> np.ndarray:
+    """Returns images for a comparison of networks, spread evenly over what there is, uint8 (n, size, size, 3).
+
+    These are test images of the source that is given, or else of the run's inlier and outlier classes; where the run
+    has no labels, held-back images of its stream.
+
+    Args:
+        job: of the run.
+        source: as `load_source` takes it; None takes the run's own.
+        data_dir: where data sets are prepared.
+        count: most images to return.
+
+    Raises:
+        UserError: no such source, or it has no image.
+    """
+    if source is not None:
+        examples = _spread(load_source(source, data_dir, job.size), None, count)
+    elif job.tested is not None:
+        examples = _spread(job.tested, _tested_labels(job, job.tested), count)
+    else:
+        examples = job.held_back.images().unbatch().take(count)
+    images = list(examples.as_numpy_iterator())
+    if not images:
+        raise UserError(f"{source or job.stream.source.name} has no test image: give another --source")
+    return np.stack(images)
+
+
+def _answering(finished: FinishedRun) -> Answering:
+    run = finished.run
+    if not (run.folder / THRESHOLD_FILE).exists():
+        raise UserError(f"{run.folder} has no threshold yet: choose one by python -m envise_tf.evaluate {run.folder}")
+    threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
+    return Answering(
+        finished.student, load_score(run.folder / SCORE_FILE), threshold, is_twin=finished.job.settings.twin
+    )
+
+
+def _tested_labels(job: Job, tested: Source) -> tuple[int, ...] | None:
+    if job.inliers is None or job.scenario is None:
+        return None
+    return (*job.inliers, *job.scenario.labels("outlier", tested.class_names))
+
+
+def _spread(source: Source, labels: tuple[int, ...] | None, count: int) -> tf.data.Dataset:
+    every = max(1, source.count("test", labels) // count)
+    return source.examples("test", labels).shard(every, 0).take(count).map(lambda example: example["image"])
+
+
+def _batches(images: np.ndarray) -> list[np.ndarray]:
+    return [images[i : i + _BATCH] for i in range(0, len(images), _BATCH)]
