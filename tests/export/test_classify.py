@@ -166,6 +166,8 @@ def test_ctrl_c_leaves_whole_rows(bundle, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests that run in the background ignore SIGINT, and what they start would do so too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while (not out.exists() or out.read_text().count("\n") < 20) and time.monotonic() < deadline:
