@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from envise_tf.errors import UserError, nearest_names, reports_user_errors
@@ -10,14 +11,18 @@ COMMANDS = {
     "train": "distil a binary student, online, from a frozen teacher",
     "evaluate": "test a finished run: student, teacher and cascade, with a report",
     "teach": "train a teacher, or with --student its generic student",
+    "export": "write the bundle of an evaluated run, for phones",
+    "export.verify": "check a bundle: its files, its golden images, its agreement with Keras",
+    "export.classify": "classify photographs with a bundle",
+    "export.benchmark": "measure a bundle on this machine",
 }
 
 USAGE = "usage: envise COMMAND [FLAGS]   (envise COMMAND --help lists the flags)\n\n" + "\n".join(
-    f"  {name:<10} {about}" for name, about in COMMANDS.items()
+    f"  {name:<17} {about}" for name, about in COMMANDS.items()
 )
 
 
-@reports_user_errors
+@reports_user_errors("start again")
 def main() -> None:
     """Runs the command that the first word names, with the rest of the words as its flags."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
@@ -27,5 +32,5 @@ def main() -> None:
     if name not in COMMANDS:
         raise UserError(f"no command is called {name}: {nearest_names(name, COMMANDS)}")
     # Imported by name here, so that one command does not pay for another's imports.
-    module = __import__(f"envise_tf.{name}", fromlist=["main"])
-    module.main(sys.argv[2:])
+    module = "export.__main__" if name == "export" else name
+    importlib.import_module(f"envise_tf.{module}").main(sys.argv[2:])

@@ -67,6 +67,10 @@ from scipy import special, stats
 from envise_tf.cascade import is_deferred
 from envise_tf.errors import UserError, nearest_names
 
+FITTING_EVERY = 3
+"""One held-back image in three fits the scores, the others choose the threshold (our choice: most scores have little
+to fit, while the guarantee takes at least 59 images at its defaults)."""
+
 CANDIDATES = 50
 """Candidates for risk are this many quantiles, evenly spaced (our choice): one for every 2 % of coverage. More of them
 reach no further, as each is one more chance to stop the walk by bad luck."""
@@ -109,6 +113,11 @@ class HeldBack:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    @classmethod
+    def of(cls, score: np.ndarray, student_class: np.ndarray, pseudo_label: np.ndarray) -> HeldBack:
+        """Returns the images as the teacher sees them: `pseudo_label` is int64 (n,), -1 for what the student lacks."""
+        return cls(score, student_class, student_class == pseudo_label, pseudo_label >= 0)
 
     def where(self, chosen: np.ndarray) -> HeldBack:
         """Returns the chosen images.
@@ -339,6 +348,11 @@ class Threshold:
         except (TypeError, ValueError) as error:
             raise UserError(f"threshold values {written['values']!r}: expected a list of numbers and null") from error
         return cls(**{**written, "values": values, "options": dict(written["options"])})
+
+
+def fitting_part(images: int) -> np.ndarray:
+    """Returns which of `images` held-back images scores are fitted on, bool (images,); the others calibrate."""
+    return np.arange(images) % FITTING_EVERY == 0
 
 
 def chosen_threshold(

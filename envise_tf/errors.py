@@ -20,39 +20,49 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     return f"nearest: {', '.join(alike)}" if alike else f"known: {', '.join(known[:10])}"
 
 
-def reports_user_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Returns `command` with every user's mistake turned into one line on stderr and exit code 2.
+def reports_user_errors(after: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Returns a decorator that turns every user's mistake in a command into one line on stderr and exit code 2.
 
     A full disk and a missing permission count as such, wherever they strike. Ctrl-C exits with 130.
+
+    Args:
+        after: what is left of an interrupted command, or what to do then.
     """
 
-    @functools.wraps(command)
-    def wrapped(*args: object, **kwargs: object) -> None:
-        try:
-            command(*args, **kwargs)
-        except UserError as error:
-            _exit(str(error))
-        except KeyboardInterrupt:
-            print("interrupted; start again with --resume to go on", file=sys.stderr)
-            sys.exit(130)
-        except Exception as error:
-            line = storage_problem(error)
-            if line is None:
-                raise
-            _exit(line)
+    def decorator(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapped(*args: object, **kwargs: object) -> None:
+            try:
+                command(*args, **kwargs)
+            except UserError as error:
+                _exit(str(error))
+            except KeyboardInterrupt:
+                print(f"interrupted; {after}", file=sys.stderr)
+                sys.exit(130)
+            except Exception as error:
+                line = storage_problem(error, after)
+                if line is None:
+                    raise
+                _exit(line)
 
-    return wrapped
+        return wrapped
+
+    return decorator
 
 
-def storage_problem(error: BaseException) -> str | None:
+def storage_problem(error: BaseException, after: str) -> str | None:
     """Returns one line for an error of the file system (full, read-only or forbidden), else None.
 
     TensorFlow wraps the system's error in its own classes, so its text is looked at too.
+
+    Args:
+        error: any.
+        after: as in `reports_user_errors`.
     """
     text = str(error).splitlines()[0] if str(error) else ""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in text:
-        return f"the disk is full ({text}): free some space, then start again with --resume"
+        return f"the disk is full ({text}): free some space; {after}"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "Permission denied" in text:
         return f"no permission to write ({text}): choose another --out"
     return None

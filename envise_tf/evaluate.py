@@ -10,7 +10,7 @@ from envise_tf.settings import EvaluateSettings, parsed_plain
 ABOUT = "Evaluate a finished run: choose the deferral threshold, test the cascade, and write a report."
 
 
-@reports_user_errors
+@reports_user_errors("start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, evaluates the run, and writes figures and report to its folder."""
     settings = parsed_plain(EvaluateSettings, "evaluate", ABOUT, argv)

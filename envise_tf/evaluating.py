@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envise_tf import fitting
-from envise_tf.deferral import Threshold, chosen_threshold, deferral_rule
+from envise_tf.deferral import Threshold, chosen_threshold, deferral_rule, fitting_part
 from envise_tf.efficiency import Adaptation, macs, measured_milliseconds
 from envise_tf.errors import UserError
 from envise_tf.evaluation import Evaluation, HeldBackImages, Work, figures
@@ -26,10 +26,6 @@ from envise_tf.outliers.outputs import Outputs
 from envise_tf.outliers.score import NotApplicable, OutlierScore
 from envise_tf.report.page import write_report
 from envise_tf.settings import EvaluateSettings
-
-FITTING_EVERY = 3
-"""One held-back image in three fits the scores, the others choose the threshold (our choice: most scores have little
-to fit, while the guarantee takes at least 59 images at its defaults)."""
 
 DEFAULT_SCORES = ("agreement", "msp")
 """The scores that decide unless another is asked for, the first that applies. Our choice: on
@@ -91,7 +87,7 @@ def _held_back(finished: FinishedRun, networks: Networks, batch_size: int) -> He
         outputs=outputs,
         own_class=outputs.logits.argmax(axis=-1),
         pseudo_label=networks.student_classes[np.concatenate(teacher_class)],
-        is_fitting=np.arange(len(outputs.images)) % FITTING_EVERY == 0,
+        is_fitting=fitting_part(len(outputs.images)),
     )
 
 

@@ -50,9 +50,7 @@ class HeldBackImages:
 
     def seen_by(self, score: OutlierScore) -> HeldBack:
         """Returns the images as the choice of a threshold for this score sees them."""
-        return HeldBack(
-            score.score(self.outputs), self.own_class, self.own_class == self.pseudo_label, self.pseudo_label >= 0
-        )
+        return HeldBack.of(score.score(self.outputs), self.own_class, self.pseudo_label)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.abc import Traversable
@@ -252,7 +252,13 @@ def parsed(
     return settings, False
 
 
-def parsed_plain(settings_class: type[PlainT], command: str, about: str, argv: Sequence[str] | None = None) -> PlainT:
+def parsed_plain(
+    settings_class: type[PlainT],
+    command: str,
+    about: str,
+    argv: Sequence[str] | None = None,
+    several: Mapping[str, str] | None = None,
+) -> PlainT:
     """Returns the settings of a command without presets; its first word is the setting that has no default.
 
     Args:
@@ -260,12 +266,16 @@ def parsed_plain(settings_class: type[PlainT], command: str, about: str, argv: S
         command: "evaluate", "export" or "export.verify".
         about: what the command does, for --help.
         argv: the words of the command line; None takes the process'.
+        several: the setting that takes all further words, and its help.
 
     Raises:
         UserError: the first word is missing, an unknown flag, or a value of the wrong type.
     """
     parser = ArgumentParser(prog=f"python -m envise_tf.{command}", description=about, exit_on_error=False)
-    parser.add_class_arguments(settings_class, as_positional=True)
+    several = several or {}
+    parser.add_class_arguments(settings_class, as_positional=True, skip=set(several))
+    for name, help_text in several.items():
+        parser.add_argument(name, nargs="+", help=help_text)
     try:
         return settings_class(**parser.parse_args(argv).as_dict())
     except _MISTAKES as error:

@@ -11,7 +11,7 @@ from envise_tf.settings import parsed_plain
 ABOUT = "Write the bundle of an evaluated run: both networks as TensorFlow Lite files, with all that an app must know."
 
 
-@reports_user_errors
+@reports_user_errors("nothing was written; start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and writes the bundle."""
     settings = parsed_plain(ExportSettings, "export", ABOUT, argv)

@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from jsonargparse import ArgumentParser
 from rich import box
 from rich.console import Console
 from rich.progress import track
@@ -43,8 +42,10 @@ from rich.table import Table
 
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
-from envise_tf.export.runtime import Cascade, LceNetwork, Network, TfliteNetwork
+from envise_tf.export.golden import golden_arrays, network_of
+from envise_tf.export.runtime import Cascade, LceNetwork, Network
 from envise_tf.run import Run
+from envise_tf.settings import parsed_plain
 
 ABOUT = "Measure a bundle on this machine: cold start, latency, memory and size, against its teacher alone."
 
@@ -106,16 +107,11 @@ class Contender:
     images: np.ndarray
 
 
-@reports_user_errors
+@reports_user_errors("nothing was written; start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, measures, writes the JSON file and shows tables and commands."""
-    settings = _parsed(argv)
-    try:
-        result = benchmark(settings)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        sys.exit(130)
-    _show(result, settings.out)
+    settings = parsed_plain(BenchmarkSettings, "export.benchmark", ABOUT, argv)
+    _show(benchmark(settings), settings.out)
 
 
 def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
@@ -129,7 +125,7 @@ def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
     bundle = load_bundle(settings.bundle)
     students = [which for which in _STUDENTS if which in bundle.files and not (settings.builtin and which == "student")]
     networks: list[File] = ["teacher", *students]
-    images = golden_images(bundle)
+    images = golden_arrays(bundle)["images"]
     answered = {which: _is_answered(bundle, which, images) for which in students}
     result: dict[str, Any] = {
         "bundle": bundle.manifest["name"],
@@ -154,18 +150,6 @@ def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
     return result
 
 
-def _parsed(argv: Sequence[str] | None) -> BenchmarkSettings:
-    default = BenchmarkSettings("")
-    parser = ArgumentParser(prog="python -m envise_tf.export.benchmark", description=ABOUT)
-    parser.add_argument("bundle", help="folder of the bundle")
-    parser.add_argument("--out", default=default.out, help="JSON file to write; one that is there is replaced")
-    parser.add_argument("--threads", type=int, nargs="+", default=[*default.threads], help="of each interpreter")
-    parser.add_argument("--rounds", type=int, default=default.rounds, help="how often networks take turns")
-    parser.add_argument("--builtin", type=bool, default=False, help="leave out the student for Larq Compute Engine")
-    words = parser.parse_args(argv).as_dict()
-    return BenchmarkSettings(**{**words, "threads": tuple(words["threads"])})
-
-
 def _check(settings: BenchmarkSettings) -> None:
     """Finds mistakes before the long work."""
     if not settings.threads or min(settings.threads) < 1:
@@ -178,23 +162,6 @@ def _check(settings: BenchmarkSettings) -> None:
 
 
 # --- What is measured ------------------------------------------------------------------------------------------------
-
-
-def golden_images(bundle: Bundle) -> np.ndarray:
-    """Returns the images of the golden file, uint8 (n, size, size, 3).
-
-    Raises:
-        UserError: there are none of this shape.
-    """
-    path, size = bundle.path("golden"), bundle.image_size
-    with np.load(path, allow_pickle=False) as file:
-        images = file["images"] if "images" in file.files else np.zeros(0)
-    if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3) or not len(images):
-        raise UserError(
-            f"{path} holds images of {images.dtype} with shape {images.shape}: expected uint8 (n, {size}, {size}, 3); "
-            "export the bundle again"
-        )
-    return images
 
 
 def mixed_rows(answered: np.ndarray, outlier_rate: float) -> np.ndarray | None:
@@ -247,7 +214,7 @@ def _timed(
     """Returns the milliseconds of each network (rate None) and of each cascade at each outlier rate."""
     mix = images[np.resize(np.arange(len(images)), MIX)]
     networks: tuple[File, ...] = ("teacher", *answered)
-    contenders = [Contender(which, None, _alone(_network(bundle, which, threads)), mix) for which in networks]
+    contenders = [Contender(which, None, _alone(network_of(bundle, which, threads)), mix) for which in networks]
     for which, by_student in answered.items():
         cascade = Cascade(bundle, which == "student_builtin", threads)
         for rate in OUTLIER_RATES:
@@ -260,11 +227,6 @@ def _timed(
 
 def _is_answered(bundle: Bundle, which: Student, images: np.ndarray) -> np.ndarray:
     return Cascade(bundle, builtin=which == "student_builtin").classify_batch(images).by_student
-
-
-def _network(bundle: Bundle, which: File, threads: int) -> Network:
-    kind = LceNetwork if bundle.manifest[which]["runtime"] == "lce" else TfliteNetwork
-    return kind(bundle.content(which), str(bundle.path(which)), threads)
 
 
 def _alone(network: Network) -> Callable[[np.ndarray], object]:

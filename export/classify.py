@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import csv
 import glob
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.progress import track
 
@@ -22,6 +20,7 @@ from envise_tf.cascade import Answer
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.runtime import Cascade
 from envise_tf.photographs import decoded_square, images_below
+from envise_tf.settings import parsed_plain
 
 ABOUT = "Classify photographs with a bundle: JPEG, PNG and WebP files of any size and orientation."
 COLUMNS = ("path", "label", "by_student", "score")
@@ -48,15 +47,11 @@ class ClassifySettings:
     threads: int = 1
 
 
-@reports_user_errors
+@reports_user_errors("the CSV file holds the images answered so far")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, classifies the images, and writes the CSV file."""
-    settings = _parsed(argv)
-    try:
-        classify(settings)
-    except KeyboardInterrupt:
-        print(f"interrupted; {settings.out} holds the images answered so far", file=sys.stderr)
-        sys.exit(130)
+    several = {"images": 'files, folders, and patterns such as "photos/**/*.jpg"'}
+    classify(parsed_plain(ClassifySettings, "export.classify", ABOUT, argv, several))
 
 
 def classify(settings: ClassifySettings) -> None:
@@ -101,18 +96,6 @@ def image_paths(arguments: Sequence[str]) -> list[str]:
             )
         paths += found
     return list(dict.fromkeys(paths))
-
-
-def _parsed(argv: Sequence[str] | None) -> ClassifySettings:
-    parser = ArgumentParser(prog="python -m envise_tf.export.classify", description=ABOUT)
-    parser.add_argument("bundle", help="folder of the bundle")
-    parser.add_argument("images", nargs="+", help='files, folders, and patterns such as "photos/**/*.jpg"')
-    parser.add_argument("--out", default=ClassifySettings.out, help="CSV file to write; it must not exist yet")
-    parser.add_argument(
-        "--builtin", type=bool, default=False, help="take the student that needs no Larq Compute Engine"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="that each interpreter may use")
-    return ClassifySettings(**parser.parse_args(argv).as_dict())
 
 
 def _opened(out: str) -> TextIO:

@@ -20,7 +20,8 @@ from rich.table import Table
 
 from envise_tf import fitting
 from envise_tf.cascade import is_deferred
-from envise_tf.deferral import Threshold
+from envise_tf.deferral import HeldBack, Threshold, chosen_threshold, fitting_part
+from envise_tf.distiller import student_class_of
 from envise_tf.efficiency import Macs, gie, macs, speedup
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import (
@@ -34,7 +35,7 @@ from envise_tf.export.bundle import (
     write_manifest,
 )
 from envise_tf.export.conversion import converted_builtin, converted_student, converted_teacher, output_indices
-from envise_tf.export.golden import asked, clear_images, golden_answers, network_of
+from envise_tf.export.golden import DECISIONS, asked, clear_images, golden_answers, network_of
 from envise_tf.export.originals import Answering, EvaluatedRun, evaluated_run
 from envise_tf.export.settings import ExportSettings
 from envise_tf.job import Job
@@ -50,6 +51,17 @@ _FILES: dict[File, str] = {
 
 _SAMPLES = 256
 """Held-back images that calibrate int8, and of which the golden ones are chosen."""
+
+_NOTES = {
+    "float_emulation": (
+        "The binary student, computed in float32 for want of a twin: slower than the teacher may be, and only to try "
+        "an app without Larq Compute Engine. A run of train --with_twin true gives a small and fast one."
+    ),
+    "twin_int8": (
+        "The student's real-valued twin: int8 up to its features, float32 from its last dense layer on. Its threshold "
+        "was chosen on what this file says of the held-back images, with the rule of the run."
+    ),
+}
 
 _CONSOLE = Console()
 
@@ -70,7 +82,7 @@ def export(settings: ExportSettings) -> Bundle:
         _fill(folder, run, settings)
         load_bundle(folder)
     bundle = load_bundle(target)
-    _show(bundle, next(iter(run.students.values())).threshold, settings.run)
+    _show(bundle, settings.run)
     return bundle
 
 
@@ -82,7 +94,8 @@ def _name(run: str) -> str:
 
 
 def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
-    samples = _samples(run.finished.job)
+    held_back = _held_back(run.finished.job)
+    samples = held_back[_spread(len(held_back))]
     conversions = _conversions(run, settings, samples)
     for which in fitting.track(conversions, "converting", len(conversions)):
         (folder / _FILES[which]).write_bytes(conversions[which]())
@@ -90,20 +103,25 @@ def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
     (folder / _FILES["labels"]).write_text("".join(f"{name}\n" for name in names), "utf-8")
     manifest = _manifest(folder, run, settings)
     bundle = Bundle(folder, manifest)  # not whole yet, but its networks run
-    said = {which: asked(network_of(bundle, which), manifest[which]["outputs"], samples) for which in run.students}
-    images = samples[_golden_rows(run, said)]
+    if run.students["student_builtin"].is_twin:
+        flops = (manifest[which]["flops"] for which in ("student_builtin", "teacher"))
+        manifest["student_builtin"] |= _threshold_entries(_threshold_in_int8(bundle, run, held_back), *flops)
+    images = samples[_golden_rows(bundle, next(iter(run.students)), samples)]
     with (folder / _FILES["golden"]).open("wb") as file:
         np.savez_compressed(file, images=images, **golden_answers(bundle, images))
     manifest["golden"] = {**file_entry(folder / _FILES["golden"]), "images": len(images)}
-    manifest["student_builtin"]["note"] = _note(run, said["student_builtin"], samples)
     write_manifest(folder, manifest)
 
 
-def _samples(job: Job) -> np.ndarray:
-    """Returns at most 256 held-back images of the stream, spread evenly, uint8 (n, size, size, 3)."""
+def _held_back(job: Job) -> np.ndarray:
+    """Returns the held-back images of the stream that the run was evaluated on, uint8 (n, size, size, 3)."""
     batches = job.held_back.images().unbatch().take(job.settings.held_back).batch(_SAMPLES)
-    images = np.concatenate(list(fitting.track(batches.as_numpy_iterator(), "held-back images")))
-    return images[np.linspace(0, len(images) - 1, min(_SAMPLES, len(images))).astype(int)]
+    return np.concatenate(list(fitting.track(batches.as_numpy_iterator(), "held-back images")))
+
+
+def _spread(images: int) -> np.ndarray:
+    """Returns at most 256 indices of so many images, evenly spread."""
+    return np.linspace(0, images - 1, min(_SAMPLES, images)).astype(int)
 
 
 def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarray) -> dict[File, Callable[[], bytes]]:
@@ -119,30 +137,31 @@ def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarra
     return conversions
 
 
-def _golden_rows(run: EvaluatedRun, said: dict[Student, dict[str, np.ndarray]]) -> np.ndarray:
-    """Returns which samples become golden, by what the flatbuffer of the first student says of them."""
-    which = next(iter(run.students))
-    logits, score = said[which]["logits"], said[which]["score"]
-    thresholds = run.students[which].threshold.values
-    return clear_images(logits, score, thresholds, ~is_deferred(score, logits.argmax(axis=-1), thresholds))
-
-
-def _note(run: EvaluatedRun, said: dict[str, np.ndarray], samples: np.ndarray) -> str:
-    builtin = run.students["student_builtin"]
-    if not builtin.is_twin:
-        return (
-            "The binary student, computed in float32 for want of a twin: slower than the teacher may be, and only to "
-            "try an app without Larq Compute Engine. A run of train --with_twin true gives a small and fast one."
-        )
-    shares = [
-        1 - is_deferred(answers["score"], answers["logits"].argmax(axis=-1), builtin.threshold.values).mean()
-        for answers in (said, builtin.said(samples))
-    ]
-    return (
-        "The student's real-valued twin: int8 up to its features, float32 from its last dense layer on. Its threshold "
-        f"was chosen on the twin in float32. In int8 it answers {100 * shares[0]:.1f} % of {len(samples)} held-back "
-        f"images, in float32 {100 * shares[1]:.1f} %; the promise is that of float32."
+def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, held_back: np.ndarray) -> Threshold:
+    """Returns the threshold of the twin in int8, chosen as the twin's own was, but on what the flatbuffer says."""
+    twin = run.students["student_builtin"]
+    outputs = bundle.manifest["student_builtin"]["outputs"]
+    said = asked(network_of(bundle, "student_builtin"), outputs, fitting.track(held_back, "threshold of the twin"))
+    student_class = student_class_of(run.finished.teacher_classes, len(bundle.class_names))
+    pseudo_label = student_class[run.teacher_said(held_back)["logits"].argmax(axis=-1)]
+    seen = HeldBack.of(said["score"], said["logits"].argmax(axis=-1), pseudo_label)
+    is_fitting = fitting_part(len(held_back))
+    return chosen_threshold(
+        twin.threshold.rule,
+        seen.where(is_fitting),
+        seen.where(~is_fitting),
+        len(bundle.teacher_classes),
+        twin.per_class,
+        **twin.threshold.options,
     )
+
+
+def _golden_rows(bundle: Bundle, which: Student, samples: np.ndarray) -> np.ndarray:
+    """Returns which samples become golden, by what the flatbuffer of a student says of them."""
+    said = asked(network_of(bundle, which), bundle.manifest[which]["outputs"], samples)
+    thresholds = bundle.thresholds(which)
+    deferred = is_deferred(said["score"], said["logits"].argmax(axis=-1), thresholds)
+    return clear_images(said["logits"], said["score"], thresholds, ~deferred)
 
 
 # --- The manifest ----------------------------------------------------------------------------------------------------
@@ -181,17 +200,23 @@ def _manifest(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> dict
 
 
 def _student_entry(folder: Path, which: Student, answering: Answering, teacher: Macs) -> dict[str, Any]:
-    counted = macs(answering.network)
     runs_in_float = which == "student_builtin"
-    flops = counted.flops_as_float if runs_in_float else counted.flops
-    deferral_rate = 1 - answering.threshold.coverage
-    gain = float(gie(1, deferral_rate, flops, teacher.flops))
-    builtin_network = "twin_int8" if answering.is_twin else "float_emulation"
-    return {
-        **_network_entry(folder, which, counted, runs_in_float),
-        "network": builtin_network if runs_in_float else "binary",
+    network = _network_entry(folder, which, macs(answering.network), runs_in_float)
+    entry = {
+        **network,
+        "network": ("twin_int8" if answering.is_twin else "float_emulation") if runs_in_float else "binary",
         "score": answering.score.name,
-        "threshold": answering.threshold.as_dict(),
+        **_threshold_entries(answering.threshold, network["flops"], teacher.flops),
+    }
+    return entry if not runs_in_float else {**entry, "note": _NOTES[entry["network"]]}
+
+
+def _threshold_entries(threshold: Threshold, flops: float, teacher_flops: float) -> dict[str, Any]:
+    """Returns what a manifest says of a threshold, and of the gain to expect from it on the stream it was chosen on."""
+    deferral_rate = 1 - threshold.coverage
+    gain = float(gie(1, deferral_rate, flops, teacher_flops))
+    return {
+        "threshold": threshold.as_dict(),
         "expected": {"deferral_rate": deferral_rate, "gie": gain, "speedup": float(speedup(gain))},
     }
 
@@ -239,12 +264,14 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _show(bundle: Bundle, threshold: Threshold, run: str) -> None:
+def _show(bundle: Bundle, run: str) -> None:
     table = Table("file", "kB", "what", title=str(bundle.folder))
     for which in bundle.files:
         entry = bundle.manifest[which]
         table.add_row(entry["file"], f"{entry['bytes'] / 1000:,.1f}", entry.get("precision") or entry.get("network"))
     _CONSOLE.print(table)
-    if threshold.why_all_deferred is not None:
-        _CONSOLE.print(f"everything is deferred: {threshold.why_all_deferred}", soft_wrap=True)
+    for which in (which for which in DECISIONS if which in bundle.files):
+        reason = bundle.manifest[which]["threshold"]["why_all_deferred"]
+        if reason is not None:
+            _CONSOLE.print(f"{_FILES[which]} defers everything: {reason}", soft_wrap=True)
     _CONSOLE.print(f"next: python -m envise_tf.export.verify {bundle.folder} --run {run}", soft_wrap=True)

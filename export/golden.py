@@ -5,10 +5,13 @@ Imports neither TensorFlow nor Larq: a board or a phone's emulator can ask the s
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from envise_tf.errors import UserError
 from envise_tf.export.bundle import Bundle, File, Student
 from envise_tf.export.runtime import Cascade, LceNetwork, Network, TfliteNetwork
 
@@ -24,10 +27,31 @@ DECISIONS: dict[Student, tuple[str, str]] = {
 """The arrays with the answers of each student's cascade."""
 
 
-def network_of(bundle: Bundle, which: File) -> Network:
+def network_of(bundle: Bundle, which: File, threads: int = 1) -> Network:
     """Returns the network in a file of a bundle, in the interpreter that the manifest names."""
     kind = LceNetwork if bundle.manifest[which]["runtime"] == "lce" else TfliteNetwork
-    return kind(bundle.content(which), str(bundle.path(which)))
+    return kind(bundle.content(which), str(bundle.path(which)), threads)
+
+
+def golden_arrays(bundle: Bundle) -> dict[str, np.ndarray]:
+    """Returns the content of the golden file by name; its "images" are uint8 (n, size, size, 3).
+
+    Raises:
+        UserError: it is no such file.
+    """
+    path, size = bundle.path("golden"), bundle.image_size
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is no golden file ({error}): export the bundle again") from None
+    images, shape = arrays.get("images", np.zeros(0)), (bundle.manifest["golden"]["images"], size, size, 3)
+    if images.dtype != np.uint8 or images.shape != shape:
+        raise UserError(
+            f"{path} holds images of {images.dtype} with shape {images.shape}: expected uint8 {shape}; export the "
+            "bundle again"
+        )
+    return arrays
 
 
 def asked(network: Network, outputs: Mapping[str, int], images: Iterable[np.ndarray]) -> dict[str, np.ndarray]:

@@ -30,12 +30,14 @@ class Answering:
         network: uint8 images -> logits.
         score: fitted.
         threshold: for this score.
+        per_class: whether the threshold was chosen for each class.
         is_twin: whether the network is real-valued.
     """
 
     network: tf.keras.Model
     score: OutlierScore
     threshold: Threshold
+    per_class: bool
     is_twin: bool
 
     def said(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -127,7 +129,11 @@ def _answering(finished: FinishedRun) -> Answering:
         raise UserError(f"{run.folder} has no threshold yet: choose one by python -m envise_tf.evaluate {run.folder}")
     threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
     return Answering(
-        finished.student, load_score(run.folder / SCORE_FILE), threshold, is_twin=finished.job.settings.twin
+        network=finished.student,
+        score=load_score(run.folder / SCORE_FILE),
+        threshold=threshold,
+        per_class=run.read_json("result.json")["evaluation"]["settings"]["per_class"],
+        is_twin=finished.job.settings.twin,
     )
 
 

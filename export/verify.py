@@ -29,7 +29,7 @@ from rich.table import Table
 from envise_tf.cascade import is_deferred
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, load_bundle
-from envise_tf.export.golden import DECISIONS, NETWORKS, asked, golden_answers, network_of
+from envise_tf.export.golden import DECISIONS, NETWORKS, asked, golden_answers, golden_arrays, network_of
 from envise_tf.export.settings import VerifySettings
 from envise_tf.settings import parsed_plain
 
@@ -84,7 +84,7 @@ class Agreement:
                 )
 
 
-@reports_user_errors
+@reports_user_errors("start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and verifies the bundle; exit code 1 if it fails."""
     settings = parsed_plain(VerifySettings, "export.verify", ABOUT, argv)
@@ -128,10 +128,10 @@ def verify_golden(bundle: Bundle) -> int:
     """Answers the golden images again; returns how many there are.
 
     Raises:
-        Failed: an answer is another, the logits are, or the file is not what a golden file is.
-        UserError: an interpreter is missing or refuses a file.
+        Failed: an answer is another, or the logits are, or the golden file lacks some.
+        UserError: the golden file is damaged, or an interpreter is missing or refuses a file.
     """
-    golden = _golden_arrays(bundle)
+    golden = golden_arrays(bundle)
     found = golden_answers(bundle, golden["images"])
     for name in found:
         if name not in golden or golden[name].shape != found[name].shape:
@@ -143,23 +143,6 @@ def verify_golden(bundle: Bundle) -> int:
         if network in bundle.files:
             _require_close(bundle, network, f"{prefix}_logits", golden, found)
     return len(golden["images"])
-
-
-def _golden_arrays(bundle: Bundle) -> dict[str, np.ndarray]:
-    path = bundle.path("golden")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise Failed(f"{path} is no golden file ({error}); export the bundle again") from None
-    images = arrays.get("images", np.zeros(0))
-    size = bundle.image_size
-    if images.dtype != np.uint8 or images.shape != (bundle.manifest["golden"]["images"], size, size, 3):
-        raise Failed(
-            f"{path} holds images of {images.dtype} with shape {images.shape}; expected uint8 "
-            f"{(bundle.manifest['golden']['images'], size, size, 3)}; export the bundle again"
-        )
-    return arrays
 
 
 def _require_same(
@@ -206,16 +189,18 @@ def compared_with_keras(bundle: Bundle, settings: VerifySettings) -> list[Agreem
     images = real_images(run.finished.job, settings.source, settings.data_dir, settings.images)
     said: dict[File, dict[str, np.ndarray]] = {which: one.said(images) for which, one in run.students.items()}
     said["teacher"] = run.teacher_said(images)
-    return [_agreement(bundle, which, _asked(bundle, which, images), said[which]) for which in said]
+    thresholds: dict[File, np.ndarray] = {which: one.threshold.values for which, one in run.students.items()}
+    return [
+        _agreement(bundle, which, _asked(bundle, which, images), said[which], thresholds.get(which)) for which in said
+    ]
 
 
 def _require_made_from(bundle: Bundle, run: EvaluatedRun, folder: str) -> None:
     made_from = {
-        which: (answering.score.name, answering.threshold.as_dict()["values"])
-        for which, answering in run.students.items()
+        which: (one.score.name, one.threshold.options, None if one.is_twin else one.threshold.as_dict()["values"])
+        for which, one in run.students.items()
     }
-    entries = {which: bundle.manifest[which] for which in DECISIONS if which in bundle.files}
-    said = {which: (entry["score"], entry["threshold"]["values"]) for which, entry in entries.items()}
+    said = {which: _decided_by(bundle.manifest[which]) for which in DECISIONS if which in bundle.files}
     if said != made_from or list(bundle.teacher_classes) != run.finished.teacher_classes:
         raise UserError(
             f"{bundle.folder} has other classes, scores or thresholds than {folder}: expected the run that it was made "
@@ -223,20 +208,32 @@ def _require_made_from(bundle: Bundle, run: EvaluatedRun, folder: str) -> None:
         )
 
 
+def _decided_by(entry: dict[str, Any]) -> tuple[str, dict[str, float], list[float | None] | None]:
+    """Returns a student's score, the options of its threshold, and its values unless they are int8's own."""
+    threshold = entry["threshold"]
+    return entry["score"], threshold["options"], None if entry["network"] == "twin_int8" else threshold["values"]
+
+
 def _asked(bundle: Bundle, which: File, images: np.ndarray) -> dict[str, np.ndarray]:
     shown = track(images, f"asking {bundle.path(which).name}", console=_CONSOLE, transient=True)
     return asked(network_of(bundle, which), bundle.manifest[which]["outputs"], shown)
 
 
-def _agreement(bundle: Bundle, which: File, found: dict[str, np.ndarray], keras: dict[str, np.ndarray]) -> Agreement:
+def _agreement(
+    bundle: Bundle,
+    which: File,
+    found: dict[str, np.ndarray],
+    keras: dict[str, np.ndarray],
+    keras_thresholds: np.ndarray | None,
+) -> Agreement:
+    """Returns how a file and its network in Keras agree; each decides by its own thresholds, a teacher by none."""
     entry = bundle.manifest[which]
     classes, keras_classes = (said["logits"].argmax(axis=-1) for said in (found, keras))
     differs = classes != keras_classes
     same_decision = None
-    if which in ("student", "student_builtin"):
-        thresholds = bundle.thresholds(which)
-        deferred = is_deferred(found["score"], classes, thresholds)
-        other_decision = deferred != is_deferred(keras["score"], keras_classes, thresholds)
+    if which in ("student", "student_builtin") and keras_thresholds is not None:
+        deferred = is_deferred(found["score"], classes, bundle.thresholds(which))
+        other_decision = deferred != is_deferred(keras["score"], keras_classes, keras_thresholds)
         same_decision = float(1 - other_decision.mean())
         differs = differs | other_decision
     return Agreement(

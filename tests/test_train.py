@@ -202,8 +202,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(finished, capsys):
 
 
 def test_errors_of_the_disk_are_told_from_bugs():
-    assert "disk is full" in str(storage_problem(OSError(28, os.strerror(28))))
+    assert "disk is full" in str(storage_problem(OSError(28, os.strerror(28)), "start again"))
     wrapped = tf.errors.ResourceExhaustedError(None, None, "checkpoint; No space left on device")
-    assert "disk is full" in str(storage_problem(wrapped))
-    assert "no permission" in str(storage_problem(PermissionError(13, "Permission denied")))
-    assert storage_problem(ValueError("a bug")) is None
+    assert "disk is full" in str(storage_problem(wrapped, "start again"))
+    assert "no permission" in str(storage_problem(PermissionError(13, "Permission denied"), "start again"))
+    assert storage_problem(ValueError("a bug"), "start again") is None

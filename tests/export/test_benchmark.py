@@ -18,7 +18,6 @@ from envise_tf.export.benchmark import (
     adb_commands,
     benchmark,
     file_sizes,
-    golden_images,
     latency_rows,
     main,
     mean_time,
@@ -27,6 +26,7 @@ from envise_tf.export.benchmark import (
 )
 from envise_tf.export.bundle import file_entry, load_bundle
 from envise_tf.export.coldstart import peak_bytes
+from envise_tf.export.golden import golden_arrays
 from envise_tf.export.runtime import Cascade
 
 IMAGES = varied_images(12)
@@ -208,7 +208,7 @@ def test_a_bundle_without_the_binary_student(tmp_path, folder, capsys):
     (bundle / "student.tflite").unlink()
     changed(bundle, lambda manifest: manifest.pop("student"))
     out = tmp_path / "b.json"
-    main([str(bundle), "--out", str(out), "--threads", "1", "--rounds", "1"])
+    main([str(bundle), "--out", str(out), "--threads", "[1]", "--rounds", "1"])
     found = json.loads(out.read_text())
     assert found["kernels"] is None
     assert {row["what"] for row in found["latency"]} == {"teacher", "student_builtin"}
@@ -219,7 +219,7 @@ def test_a_bundle_without_the_binary_student(tmp_path, folder, capsys):
 
 def test_the_command_shows_ratios_machine_overhead_and_commands(folder, tmp_path, capsys):
     out = tmp_path / "b.json"
-    main([str(folder), "--out", str(out), "--threads", "1", "--rounds", "1", "--builtin", "true"])
+    main([str(folder), "--out", str(out), "--threads", "[1]", "--rounds", "1", "--builtin", "true"])
     printed = capsys.readouterr().out
     for part in ("/ teacher", "cold start", "machine: ", "runtimes: ", "overhead of the runtime", "adb push"):
         assert part in printed
@@ -248,7 +248,17 @@ def test_mistakes_are_told_before_the_long_work(folder, tmp_path, options, told)
 def test_golden_images_of_another_shape_are_an_error(tmp_path, images):
     bundle = load_bundle(bundle_with(tmp_path / "bundle", images))
     with pytest.raises(UserError, match=re.escape(f"holds images of uint8 with shape {images.shape}: expected uint8")):
-        golden_images(bundle)
+        golden_arrays(bundle)
+
+
+def test_a_golden_file_that_is_none_is_an_error(tmp_path):
+    folder = bundle_with(tmp_path / "bundle", IMAGES)
+    content = (folder / "golden.npz").read_bytes()
+    for damaged in (b"no arrays", content[: len(content) // 2], content[:200] + b"\0" * (len(content) - 200)):
+        (folder / "golden.npz").write_bytes(damaged)
+        changed(folder, lambda manifest: manifest["golden"].update(file_entry(folder / "golden.npz")))
+        with pytest.raises(UserError, match=r"golden\.npz is no golden file"):
+            golden_arrays(load_bundle(folder))
 
 
 def test_neither_tensorflow_nor_larq_is_imported():

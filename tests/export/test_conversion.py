@@ -111,6 +111,16 @@ def test_the_constants_are_one_bit_a_binary_weight_and_four_bytes_a_float_one(st
     assert constant_bytes(binary) == pytest.approx(bits / 8 + 4 * (floats + normalised + fused + slopes), rel=0.01)
 
 
+def test_an_emulated_student_adds_up_signs_and_nothing_else(student):
+    """Batch normalisation multiplied into a kernel would round every term of its sums."""
+    interpreter = tflite.Interpreter(model_content=converted_builtin(student, MSP))
+    interpreter.allocate_tensors()
+    convolutions = [one for one in interpreter._get_ops_details() if one["op_name"] == "CONV_2D"]
+    kernels = [interpreter.get_tensor(one["inputs"][1]) for one in convolutions]
+    signs = [kernel.shape for kernel in kernels if set(np.unique(kernel)) == {-1, 1}]
+    assert signs == [(32, 3, 3, 32), (64, 3, 3, 32), (64, 3, 3, 64)]
+
+
 def with_layer(layer: tf.keras.layers.Layer) -> tf.keras.Model:
     """A student with a good binary convolution and a layer after it."""
     images = tf.keras.Input((16, 16, 3), dtype="uint8")

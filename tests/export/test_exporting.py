@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
+from envise_tf.deferral import HeldBack, chosen_threshold
 from envise_tf.efficiency import macs
 from envise_tf.export.__main__ import main
 from envise_tf.export.bundle import load_bundle
 from envise_tf.export.golden import clear_images
 from envise_tf.export.runtime import TfliteNetwork
+from envise_tf.finished import finished_run
 from envise_tf.networks.students import residual_student
 from envise_tf.outliers import outlier_score
 
@@ -38,6 +41,16 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     return lines[0]
+
+
+def held_back_images(run: Path) -> np.ndarray:
+    return np.concatenate(list(finished_run(str(run)).job.held_back.images().as_numpy_iterator()))
+
+
+def rate_threshold(rate: float) -> dict:
+    """What a threshold.json of the rule "rate" holds, for seven classes."""
+    part = HeldBack(np.linspace(0, 1, 500), np.zeros(500), np.ones(500), np.ones(500))
+    return chosen_threshold("rate", part, part, 7, rate=rate).as_dict()
 
 
 def test_the_manifest_is_that_of_the_run(exported, digits_run):
@@ -93,10 +106,7 @@ def test_the_golden_decisions_follow_from_the_golden_outputs(exported):
 
 
 def test_the_golden_images_are_held_back_ones(exported, digits_run):
-    from envise_tf.finished import finished_run
-
-    held_back = np.concatenate(list(finished_run(str(digits_run)).job.held_back.images().as_numpy_iterator()))
-    known = {image.tobytes() for image in held_back}
+    known = {image.tobytes() for image in held_back_images(digits_run)}
     assert all(image.tobytes() in known for image in golden_of(exported)["images"])
 
 
@@ -134,12 +144,13 @@ def test_a_twin_becomes_the_builtin_student_in_int8(copied, exported, tmp_path):
     entries = manifest_of(target)
     assert entries["student"]["network"] == "binary"
     assert entries["student_builtin"]["network"] == "twin_int8"
-    assert "in float32" in entries["student_builtin"]["note"]
+    assert "chosen on what this file says" in entries["student_builtin"]["note"]
     assert entries["teacher"]["precision"] == "dynamic"
     assert entries["student_builtin"]["bytes"] < 150_000
     assert load_bundle(target).manifest == entries
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "run"]
     # A run of the twin alone has no binary student.
+    (twin / "threshold.json").write_text(json.dumps(rate_threshold(0.3)))
     main([str(twin), "--out", str(tmp_path / "twin")])
     assert "student" not in manifest_of(tmp_path / "twin")
     assert not (tmp_path / "twin" / "student.tflite").exists()
@@ -152,7 +163,16 @@ def test_a_twin_becomes_the_builtin_student_in_int8(copied, exported, tmp_path):
         "teacher_logits",
     }
     flatbuffer = (tmp_path / "twin" / "student_builtin.tflite").read_bytes()
-    assert len(TfliteNetwork(flatbuffer, "twin").outputs) == 3
+    network = TfliteNetwork(flatbuffer, "twin")
+    assert len(network.outputs) == 3
+    # Its threshold is that of its own scores: the largest rank of which the rule is sure.
+    entry = manifest_of(tmp_path / "twin")["student_builtin"]
+    calibration = held_back_images(copied)[np.arange(len(held_back_images(copied))) % 3 != 0]
+    scores = np.array([network(image[np.newaxis])[entry["outputs"]["score"]].item() for image in calibration])
+    rank = int(stats.binom.ppf(0.05, len(scores), 0.3))
+    assert entry["threshold"]["values"] == [np.sort(scores)[rank - 1]] * 7
+    assert entry["threshold"]["coverage"] == pytest.approx(1 - (rank - 1) / len(scores))
+    assert entry["expected"]["deferral_rate"] == pytest.approx(1 - entry["threshold"]["coverage"])
 
 
 def test_a_folder_that_is_taken_is_kept(exported, digits_run, capsys, tmp_path):
