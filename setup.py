@@ -37,11 +37,13 @@ setup(
         "larq-compute-engine; platform_system == 'Linux' or platform_system == 'Darwin'",
         "matplotlib",
         "numpy<2",
+        "opencv-python-headless<4.12",  # later ones want NumPy 2
         "pillow",
         "protobuf<5",
         "pyyaml",
         "requests",
         "rich",
+        "river<0.22",  # later ones want NumPy 2
         "scikit-learn",
         "scipy",
         "tensorflow>=2.16,<2.17",
