@@ -22,7 +22,7 @@ setup(
     package_data={
         "envise_tf": ["py.typed", "presets/*/*.yaml"],
         "envise_tf.export": ["schema/*.json"],
-        "envise_tf.images": ["scenarios/*.yaml", "scenarios/groups/*.yaml"],
+        "envise_tf.images": ["scenarios/*.yaml", "scenarios/groups/*.yaml", "phase_files/*.yaml"],
         "envise_tf.networks": ["weights/*"],
         "envise_tf.report": ["templates/*.j2"],
     },

@@ -42,7 +42,7 @@ def main() -> None:
     words = ["--preset", "cifar100-zoo", *(["--data_dir", flags.data_dir] if flags.data_dir else [])]
     settings, _ = parsed(TrainSettings, "train", "", words)
     job = found_job(settings)
-    fitting.prepare(settings)
+    fitting.prepare(settings.seed)
     stream = iter(job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout)))
     kept = iter(tf.data.Dataset.from_tensors(next(stream)).repeat())
     plain = _step(job.teacher.model, settings, ["soft_label"])

@@ -64,7 +64,7 @@ def distil(settings: TrainSettings, resumed: bool) -> Run:
     """
     job = found_job(settings)
     run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "train")
-    fitting.prepare(settings)
+    fitting.prepare(settings.seed, settings.precision)
     classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job)
     names = ", ".join(_names(job, classes))
     _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)

@@ -21,15 +21,11 @@ from envise_tf.errors import UserError
 from envise_tf.evaluation import Evaluation, HeldBackImages, Work, figures
 from envise_tf.examination import Examiner
 from envise_tf.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, finished_run, networks_of
-from envise_tf.outliers import outlier_score, score_names
+from envise_tf.outliers import DEFAULT_SCORES, outlier_score, score_names
 from envise_tf.outliers.outputs import Outputs
 from envise_tf.outliers.score import NotApplicable, OutlierScore
 from envise_tf.report.page import write_report
 from envise_tf.settings import EvaluateSettings
-
-DEFAULT_SCORES = ("agreement", "msp")
-"""The scores that decide unless another is asked for, the first that applies. Our choice: on
-CIFAR-100's zoo, agreement told best which images the teacher contradicts, and outliers much better than msp."""
 
 _TIMED = 64
 """Images at a time where milliseconds are measured."""
@@ -51,7 +47,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     if settings.epsilon is None:
         settings = dataclasses.replace(settings, epsilon=finished.job.settings.epsilon)
     deferral_rule(settings.rule, _rule_options(settings))
-    fitting.prepare(finished.job.settings)
+    fitting.prepare(finished.job.settings.seed)
     networks = networks_of(finished)
     held_back = _held_back(finished, networks, settings.batch_size)
     scores, not_applicable = _fitted_scores(held_back, settings.score)

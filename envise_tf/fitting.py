@@ -17,14 +17,13 @@ from envise_tf.run import Run
 from envise_tf.settings import FitSettings
 
 
-def prepare(settings: FitSettings) -> None:
+def prepare(seed: int, precision: str = "float32") -> None:
     """Makes TensorFlow reproducible and quiet, and sets the precision of the networks that are built next."""
     tf.get_logger().setLevel("ERROR")
     tf.autograph.set_verbosity(0)
-    # Not 0: beside a global seed of 0, Dataset.shuffle refuses a tensor for its seed, which the stream gives it.
-    tf.keras.utils.set_random_seed(settings.seed + 1)
+    tf.keras.utils.set_random_seed(seed + 1)
     tf.config.experimental.enable_op_determinism()
-    tf.keras.mixed_precision.set_global_policy(settings.precision)
+    tf.keras.mixed_precision.set_global_policy(precision)
 
 
 def steps(settings: FitSettings) -> int:

@@ -155,6 +155,107 @@ class TrainSettings(ImageSettings, FitSettings):
     out: str | None = None
 
 
+Policy = Literal["lifecycle", "never", "scheduled", "scratch"]
+
+
+@dataclass(frozen=True)
+class StreamSettings(ImageSettings):
+    """How a stream is answered, and how the student adapts to it.
+
+    Args:
+        phases: YAML file of the phases of a simulated stream, see docs/stream.md; its images come from source.
+        images: folder of unlabelled images to answer, in the order of their files' times.
+        video: file to answer.
+        every: of a video, only every so many-th frame.
+        teacher: shipped teacher (cifar100-disjoint), run of teach, .keras file, SavedModel, or Keras Application.
+        teacher_range: pixel range that a teacher of your own expects; raw is 0..255.
+        teacher_classes: text file with one class name a line, for a teacher of your own.
+        policy: lifecycle adapts when the stream changes. For comparison: never adapts after the first time;
+            scheduled adapts every `schedule` images instead; scratch adapts on changes, but forgets all students.
+        baselines: run the other policies too, as runs of their own in RUN/POLICY, and show them in the report.
+        schedule: images between the adaptations of the policy scheduled.
+        student_init: start from the generic student shipped beside the teacher (or a path), or from scratch.
+        widths: channels of the student's stages, multiples of 32.
+        blocks: binary convolutions in each stage.
+        twin: take the student's real-valued counterpart instead.
+        objectives: what is minimised: name, its weight and options; see docs/objectives.md.
+        learning_rate: of every adaptation; a fifth of it once agreement stands still.
+        flip: mirror training images at random.
+        shift: largest random shift of training images, as a share of the side.
+        mixup: largest share of another image that is blended into each training image.
+        batch_size: images that are answered at a time, and images a training step.
+        steps: training steps for each batch that arrives while adapting.
+        find: images after a change in which the frequent classes are found.
+        recheck: images after a change on which earlier students are tried.
+        coverage: share of these images that the classes found must cover.
+        min_share: least share of these images that a class must have to be found.
+        window: images between measurements of agreement while adapting.
+        patience: measurements without improvement, after which the rate is lowered, and then serving begins.
+        improvement: least gain in agreement that counts as one.
+        floor: least agreement at which serving begins.
+        longest: images after which serving begins whatever the agreement.
+        epsilon: largest disagreement with the teacher that the threshold may promise, in images that the student
+            answers.
+        confidence: how sure the promise is.
+        false_alarms: most changes noticed in 10,000 images where there is none, in expectation.
+        audit_least: of the images that the student answers, the teacher sees at most every so many-th.
+        audit_most: and at least every so many-th; in between, recent agreement decides.
+        memory: MB of images kept for training.
+        held_back: most images kept to measure agreement and to choose the threshold.
+        students: most earlier students kept.
+        checkpoint: images between checkpoints.
+        seed: the same settings, seed and images give the same answers.
+        out: folder of the run; default is runs/ and the time.
+    """
+
+    phases: str | None = None
+    images: str | None = None
+    video: str | None = None
+    every: int = 1
+    teacher: str = "digits-disjoint"
+    teacher_range: Literal["raw", "unit", "symmetric", "torch", "caffe"] = "raw"
+    teacher_classes: str | None = None
+    policy: Policy = "lifecycle"
+    baselines: bool = False
+    schedule: int = 5000
+    student_init: str = "scratch"
+    widths: tuple[int, ...] = (32, 64, 128)
+    blocks: tuple[int, ...] = (4, 4, 4)
+    twin: bool = False
+    objectives: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: {
+            "soft_label": {"weight": 1.0, "temperature": 1.0},
+            "attention_triplet": {"weight": 1.0, "margin": 0.5},
+        }
+    )
+    learning_rate: float = 1e-3
+    flip: bool = False
+    shift: float = 0.1
+    mixup: float = 0.0
+    batch_size: int = 64
+    steps: int = 2
+    find: int = 512
+    recheck: int = 128
+    coverage: float = 0.99
+    min_share: float = 0.01
+    window: int = 512
+    patience: int = 2
+    improvement: float = 0.01
+    floor: float = 0.5
+    longest: int = 6000
+    epsilon: float = 0.1
+    confidence: float = 0.95
+    false_alarms: float = 0.1
+    audit_least: int = 8
+    audit_most: int = 64
+    memory: int = 64
+    held_back: int = 1000
+    students: int = 4
+    checkpoint: int = 2000
+    seed: int = 0
+    out: str | None = None
+
+
 @dataclass(frozen=True)
 class EvaluateSettings:
     """How a finished run of train is evaluated.
@@ -188,15 +289,15 @@ class EvaluateSettings:
     seed: int = 0
 
 
-Settings: TypeAlias = TeachSettings | TrainSettings
+Settings: TypeAlias = TeachSettings | TrainSettings | StreamSettings
 
-SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings)
+SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings, StreamSettings)
 
 PlainT = TypeVar("PlainT")
 
 
 def preset_names(command: str) -> list[str]:
-    """Returns the names of the presets of a command ("train" or "teach")."""
+    """Returns the names of the presets of a command ("train", "teach" or "stream")."""
     return sorted(file.name.removesuffix(".yaml") for file in _preset_folder(command).iterdir())
 
 
@@ -221,7 +322,7 @@ def parsed(
 
     Args:
         settings_class: which settings the command has.
-        command: "train", "teach" or "teach --student"; its last word is the folder of its presets.
+        command: "train", "teach", "teach --student" or "stream"; its last word is the folder of its presets.
         about: what the command does, for --help.
         argv: the words of the command line; None takes the process'.
 

@@ -34,7 +34,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     if not source.class_names:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
     run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "teach")
-    fitting.prepare(settings)
+    fitting.prepare(settings.seed, settings.precision)
     stream = _stream(settings, source)
     model = _compiled(_network(settings, source), settings)
     if not resumed:

@@ -106,6 +106,9 @@ class Stream:
         )
 
     def _window(self, examples: tf.data.Dataset, index: tf.Tensor, shares: np.ndarray | None) -> tf.data.Dataset:
+        # This runs inside the graph of a dataset, where it sets the seed of that graph alone: the order must not depend
+        # on whether a training has set the global seed. Not 0, which `shuffle` takes for none.
+        tf.random.set_seed(self.seed + 1)
         if shares is not None:
             examples = examples.enumerate().filter(self._keeps(index, shares)).map(lambda _, example: example)
         return examples.shuffle(self._shuffled, seed=index * 1_000_003 + self.seed).repeat()

@@ -63,31 +63,40 @@ def is_binary(variable: tf.Variable) -> bool:
     return larq.optimizers.Bop.is_binary_variable(variable)
 
 
-def with_classes(student: tf.keras.Model, generic: tf.keras.Model, classes: Sequence[int]) -> None:
-    """Gives a student the weights of a generic one, with the logits of just `classes`.
+def with_classes(
+    student: tf.keras.Model, other: tf.keras.Model, classes: Sequence[int], known: Sequence[int] | None = None
+) -> None:
+    """Gives a student the weights of another one, with the logits of just `classes`.
 
     Args:
         student: a student with len(classes) logits; changed in place.
-        generic: the same network with a logit for every class of the teacher.
+        other: the same network with other logits.
         classes: the teacher's class of each of the student's logits.
+        known: the teacher's class of each of the other's logits. The logits of classes that it lacks stay as they are.
+            None for a generic student, which has a logit for every class of the teacher, in the teacher's order.
 
     Raises:
         UserError: the two are not the same network, or the generic one lacks a class.
     """
-    known = generic.output_shape[-1]
-    if max(classes) >= known:
+    if known is None:
+        known = range(other.output_shape[-1])
+        if max(classes) >= len(known):
+            raise UserError(
+                f"the student to start from knows {len(known)} classes, but class {max(classes)} of the teacher is "
+                "asked for: give a student of all the teacher's classes, or --student_init scratch"
+            )
+    weights, given = student.get_weights(), other.get_weights()
+    trunk = [weight.shape for weight in given[:-2]]
+    if [weight.shape for weight in weights[:-2]] != trunk or len(weights[-2]) != len(given[-2]):
         raise UserError(
-            f"the student to start from knows {known} classes, but class {max(classes)} of the teacher is asked for: "
-            "give a student of all the teacher's classes, or --student_init scratch"
-        )
-    weights = generic.get_weights()
-    weights[-2:] = [weight[..., list(classes)] for weight in weights[-2:]]  # kernel and bias of the logits
-    if [weight.shape for weight in weights] != [weight.shape for weight in student.get_weights()]:
-        raise UserError(
-            f"the student to start from ({generic.count_params()} parameters) is not the network asked for "
+            f"the student to start from ({other.count_params()} parameters) is not the network asked for "
             f"({student.count_params()}): give the same --widths, --blocks and --twin, or --student_init scratch"
         )
-    student.set_weights(weights)
+    rows = {label: row for row, label in enumerate(known)}
+    stays = [row for row, label in enumerate(classes) if label in rows]
+    for head, given_head in zip(weights[-2:], given[-2:], strict=True):  # kernel and bias of the logits
+        head[..., stays] = given_head[..., [rows[classes[row]] for row in stays]]
+    student.set_weights([*given[:-2], *weights[-2:]])
 
 
 def _stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:

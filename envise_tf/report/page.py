@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 
 from envise_tf.evaluation import ALLOWED_LOSS, REPORTED_RATE, Evaluation
 from envise_tf.examination import Examination
 from envise_tf.metrics import roc
 from envise_tf.report import figures
 from envise_tf.report.gallery import attention_rows, mistakes
-from envise_tf.report.pictures import Picture, svg_uri
+from envise_tf.report.section import Rows, Section, page, percent, picture_of
 from envise_tf.separation import projected
 from envise_tf.settings import as_yaml
-
-Rows = list[list[str]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page.
-
-    Attributes:
-        title: its heading.
-        texts: paragraphs.
-        tables: each a list of rows, the first of them the header.
-        figures: side by side where there is room.
-        maps: rows of four pictures.
-        mistakes: small pictures, many in a row.
-        settings: preformatted text.
-    """
-
-    title: str
-    texts: list[str] = field(default_factory=list)
-    tables: list[Rows] = field(default_factory=list)
-    figures: list[Picture] = field(default_factory=list)
-    maps: list[list[Picture]] = field(default_factory=list)
-    mistakes: list[Picture] = field(default_factory=list)
-    settings: str = ""
 
 
 def write_report(evaluation: Evaluation, values: dict[str, Any], path: Path) -> None:
@@ -53,14 +25,13 @@ def write_report(evaluation: Evaluation, values: dict[str, Any], path: Path) -> 
         values: its figures, as `evaluation.figures` returns them.
         path: where to write.
     """
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("envise_tf.report"), autoescape=True)
-    page = environment.get_template("evaluation.html.j2").render(
+    html = page(
         title=f"Student, teacher and cascade: {evaluation.finished.run.folder.name}",
         headline=_headline(evaluation),
-        chosen=evaluation.score,
         sections=_sections(evaluation, values),
+        chosen=[evaluation.score],
     )
-    evaluation.finished.run.write(path, page)
+    evaluation.finished.run.write(path, html)
 
 
 def _sections(evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
@@ -79,14 +50,14 @@ def _headline(evaluation: Evaluation) -> str:
     threshold = evaluation.threshold
     if threshold.why_all_deferred is not None:
         return f"The teacher answers everything: {threshold.why_all_deferred}."
-    served = f"The student answers {_percent(threshold.coverage)} of its stream."
+    served = f"The student answers {percent(threshold.coverage)} of its stream."
     if evaluation.examination is None:
         return served
     point = evaluation.point(evaluation.score, _reported(evaluation))
     direction = "below" if point.loss >= 0 else "above"
     return (
-        f"{served} With {_percent(point.outlier_rate, 0)} outliers the cascade is {100 * abs(point.loss):.1f} points "
-        f"{direction} the teacher's accuracy and saves {_percent(point.gie)} of its work."
+        f"{served} With {percent(point.outlier_rate, 0)} outliers the cascade is {100 * abs(point.loss):.1f} points "
+        f"{direction} the teacher's accuracy and saves {percent(point.gie)} of its work."
     )
 
 
@@ -96,7 +67,7 @@ def _reported(evaluation: Evaluation) -> float:
 
 def _rates(evaluation: Evaluation) -> Section:
     points = [evaluation.point(evaluation.score, rate) for rate in evaluation.rates]
-    rows = [["% at outliers of", *(_percent(point.outlier_rate, 0) for point in points)]]
+    rows = [["% at outliers of", *(percent(point.outlier_rate, 0) for point in points)]]
     for label, name in (
         ("student alone, accuracy", "accuracy_student"),
         ("teacher alone, accuracy", "accuracy_teacher"),
@@ -113,7 +84,7 @@ def _rates(evaluation: Evaluation) -> Section:
     score = evaluation.score
     curves = {name: evaluation.curve(name, _reported(evaluation)) for name in evaluation.scores}
     point = evaluation.point(score, _reported(evaluation))
-    about = f"at {_percent(_reported(evaluation), 0)} outliers"
+    about = f"at {percent(_reported(evaluation), 0)} outliers"
     return Section(
         "Accuracy and work, by the share of outliers",
         texts=[
@@ -122,11 +93,11 @@ def _rates(evaluation: Evaluation) -> Section:
         ],
         tables=[rows],
         figures=[
-            _picture(
+            picture_of(
                 figures.accuracy_against_gie(curves, score, point, ALLOWED_LOSS),
                 f"Accuracy against GiE over all thresholds, {about}; grey: the other scores",
             ),
-            _picture(figures.gie_against_outlier_rate(points), "GiE and deferral by outlier rate, chosen threshold"),
+            picture_of(figures.gie_against_outlier_rate(points), "GiE and deferral by outlier rate, chosen threshold"),
         ],
     )
 
@@ -136,9 +107,9 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
     texts = [
         f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. Chosen without labels on "
         f"{held_back['calibration']} held-back stream images; the scores were fitted on {held_back['fitting']} others.",
-        f"On the images that it was chosen on, the student answers {_percent(threshold.coverage)}"
+        f"On the images that it was chosen on, the student answers {percent(threshold.coverage)}"
         + (
-            f" and disagrees with the teacher on {_percent(threshold.disagreement)} of these."
+            f" and disagrees with the teacher on {percent(threshold.disagreement)} of these."
             if threshold.disagreement is not None
             else "."
         ),
@@ -153,9 +124,9 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
         rows = [
             [
                 ["on the inlier test images", ""],
-                [f"{kept['figure']}, promised", f"{bound} {_percent(kept['promised'])}"],
-                ["measured", "none" if kept["measured"] is None else _percent(kept["measured"])],
-                ["not refuted by these images", f"{_percent(kept['lower'])} to {_percent(kept['upper'])}"],
+                [f"{kept['figure']}, promised", f"{bound} {percent(kept['promised'])}"],
+                ["measured", "none" if kept["measured"] is None else percent(kept["measured"])],
+                ["not refuted by these images", f"{percent(kept['lower'])} to {percent(kept['upper'])}"],
                 ["images", str(kept["images"])],
                 ["promise", verdict],
             ]
@@ -168,7 +139,7 @@ def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, 
     chosen = evaluation.score
     texts = [f"{name} is left out: {reason}." for name, reason in evaluation.not_applicable.items()]
     pictures = [
-        _picture(
+        picture_of(
             figures.score_histogram(examination.scores[chosen], is_outlier, evaluation.threshold.values, chosen),
             f"The score that decides, {chosen}, among test images",
         )
@@ -186,16 +157,16 @@ def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, 
     header = [f"at {100 * float(rate):g} %" for rate in rates]
     own, equal = [["GiE, own threshold", *header]], [["GiE, equal accuracy", *header]]
     for name in order:
-        own.append([name, *(_percent(found[name]["gie"][rate]) for rate in rates)])
-        equal.append([name, *(_percent(found[name]["gie_at_equal_accuracy"][rate]) for rate in rates)])
+        own.append([name, *(percent(found[name]["gie"][rate]) for rate in rates)])
+        equal.append([name, *(percent(found[name]["gie_at_equal_accuracy"][rate]) for rate in rates)])
     curves = {name: roc(examination.scores[name][~is_outlier], examination.scores[name][is_outlier]) for name in order}
     pictures += [
-        _picture(figures.roc_curves(curves, {name: found[name]["auroc"] for name in order}), "ROC, inliers positive")
+        picture_of(figures.roc_curves(curves, {name: found[name]["auroc"] for name in order}), "ROC, inliers positive")
     ]
     return Section(
         "Outlier scores",
         texts=[
-            f"Larger = more inlier. AUPR is given for {_percent(REPORTED_RATE, 0)} outliers, once with inliers and "
+            f"Larger = more inlier. AUPR is given for {percent(REPORTED_RATE, 0)} outliers, once with inliers and "
             "once with outliers positive; error is (miss + false alarm) / 2 at the best threshold.",
             "The second table takes each score's own threshold, chosen by the same rule. The third compares the "
             f"scores at equal accuracy: the largest GiE that costs at most {100 * ALLOWED_LOSS:g} point, over all "
@@ -217,7 +188,7 @@ def _attention(evaluation: Evaluation, values: dict[str, Any]) -> Section:
             ("attention in the box", "share_inside"),
             ("box, share of image", "chance"),
         ):
-            rows[0].append([label, *("none" if np.isnan(one[key]) else _percent(one[key]) for one in found)])
+            rows[0].append([label, *("none" if np.isnan(one[key]) else percent(one[key]) for one in found)])
         rows[0].append(["images (without a map)", *(f"{one['images']} ({one['without_verdict']})" for one in found)])
     return Section(
         "Attention",
@@ -251,7 +222,7 @@ def _features(evaluation: Evaluation, examination: Examination, values: dict[str
         points = projected(examination.features, evaluation.settings.seed, "tsne")
         picture = figures.feature_picture(points, answered.truth[rows], answered.is_outlier[rows], names)
         pictures = [
-            _picture(picture, "Penultimate features of test images, laid out by t-SNE: only neighbourhood counts")
+            picture_of(picture, "Penultimate features of test images, laid out by t-SNE: only neighbourhood counts")
         ]
     tables = []
     if found["scatter_ratio"] is not None:
@@ -276,7 +247,7 @@ def _confusion(evaluation: Evaluation, examination: Examination) -> Section:
         both = (own[answered.truth] >= 0) & (own[answer] >= 0) & ~answered.is_outlier
         matrix = np.zeros((len(classes), len(classes)))
         np.add.at(matrix, (own[answered.truth[both]], own[answer[both]]), 1)
-        pictures.append(_picture(figures.confusion(matrix, names), f"Confusion of the {who} on inlier test images"))
+        pictures.append(picture_of(figures.confusion(matrix, names), f"Confusion of the {who} on inlier test images"))
     return Section("Confusion", ["Answers outside of the student's classes are left out."], figures=pictures)
 
 
@@ -293,7 +264,7 @@ def _work(values: dict[str, Any]) -> Section:
     adaptation = work["adaptation"]
     break_even = adaptation["break_even_images"]
     totals = [["images served", "GiE with adaptation"]]
-    totals += [[f"{int(n):,}", _percent(total)] for n, total in adaptation["gie_total_after"].items()]
+    totals += [[f"{int(n):,}", percent(total)] for n, total in adaptation["gie_total_after"].items()]
     return Section(
         "Work",
         texts=[
@@ -322,11 +293,3 @@ def _settings(evaluation: Evaluation) -> Section:
         texts=[f"Trained on {result['date']}, commit {result['git_commit']}, {result['machine']}; {versions}."],
         settings=f"# train\n{trained}\n# evaluate\n{as_yaml(evaluation.settings)}",
     )
-
-
-def _picture(figure: Figure, caption: str) -> Picture:
-    return Picture(svg_uri(figure), caption)
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"

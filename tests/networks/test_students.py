@@ -111,6 +111,16 @@ def test_a_student_of_some_classes_has_the_generic_students_logits():
     np.testing.assert_allclose(student(IMAGES), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_a_head_that_grows_and_shrinks_keeps_the_logits_of_the_classes_that_stay():
+    before, after = (residual_student(8, 3, (32, 64), (2, 1)) for _ in range(2))
+    before.layers[-1].bias.assign([1.0, 2.0, 3.0])
+    new = after.layers[-1].kernel.numpy()[:, 1]
+    with_classes(after, before, [7, 40, 2], known=[2, 5, 7])
+    expected = before(IMAGES).numpy()
+    np.testing.assert_allclose(after(IMAGES).numpy()[:, [0, 2]], expected[:, [2, 0]], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(after.layers[-1].kernel.numpy()[:, 1], new)
+
+
 @pytest.mark.parametrize(("widths", "blocks"), [((32, 96), (2, 1)), ((32, 64), (1, 2)), ((32,), (2,))])
 def test_a_student_of_another_network_is_refused(widths, blocks):
     student = residual_student(8, 3, widths, blocks)

@@ -3,62 +3,20 @@
 import base64
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no Chromium: install chromium and chromium-driver to see reports tested as a reader sees them")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
-def opened(browser, digits_run, request):
+def opened(opened_at, digits_run, request):
     """The report of a run at a width in pixels."""
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": request.param, "height": 844, "deviceScaleFactor": 1, "mobile": request.param < 500},
-    )
-    browser.get((digits_run / "report.html").as_uri())
-    return browser
+    return opened_at(digits_run / "report.html", request.param)
 
 
 @pytest.mark.parametrize("opened", [390, 1280], indirect=True, ids=["phone", "screen"])
-def test_the_page_fits_and_every_image_is_there(opened):
-    assert opened.get_log("browser") == []
-    width = opened.execute_script("return document.documentElement.clientWidth")
-    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
-    images = opened.execute_script(
-        "return [...document.images].map(image => [image.complete, image.naturalWidth, image.alt])"
-    )
-    assert len(images) > 20
-    assert all(complete and width > 0 and alt for complete, width, alt in images)
+def test_the_page_fits_and_every_image_is_there(opened, assert_page_is_whole):
+    assert_page_is_whole(opened, least=21)
 
 
 @pytest.mark.parametrize("opened", [390], indirect=True, ids=["phone"])

@@ -1,0 +1,273 @@
+"""A simulated stream whose prior changes: phases, each a number of images drawn from one prior.
+
+A phase file is YAML:
+
+    phases:
+      - {scenario: cifar100-zoo, images: 10000, outliers: 0.05}
+      - {scenario: my.yaml, images: 5000}                                  # a path counts from the phase file's folder
+      - {prior: {apple: 0.7, pear: 0.3}, images: 3000, change: 500}
+
+`outliers` (default 0) is the share of the scenario's outlier classes, spread evenly over them; its inliers share the
+rest evenly. `prior` gives the share of each class by name; the shares are divided by their sum. `change` (default 0,
+abrupt) is the number of images over which the prior moves here from the one before: image i = 0, 1, ... of them comes
+from the new prior with probability (i + 1) / (change + 1), else from the old one (our choice: a straight line).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import yaml
+
+from envise_tf.errors import UserError, nearest_names
+from envise_tf.images.frames import Frame, Frames
+from envise_tf.images.halves import Part, Protocol, is_in_part
+from envise_tf.images.scenario import load_scenario
+from envise_tf.images.source import Source
+from envise_tf.images.stream import Augmentation, Stream
+
+_PART: Part = "unseen"
+_KEYS = ("scenario", "prior", "images", "outliers", "change")
+_BATCH = 64
+_CLASSES_IN_A_NAME = 3
+_FILES = Path(str(resources.files("envise_tf.images"))) / "phase_files"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the stream with one prior.
+
+    Args:
+        name: of its scenario, or of the most frequent classes of its prior.
+        images: how many, >= 1.
+        shares: the prior: probability of each label, each above 0, together 1.
+        change: over how many of its first images the prior moves here from the one before, 0..images; 0 is abrupt.
+    """
+
+    name: str
+    images: int
+    shares: dict[int, float]
+    change: int = 0
+
+
+def phase_file_names() -> list[str]:
+    """Returns the names of the phase files that are shipped."""
+    return sorted(file.name.removesuffix(".yaml") for file in _FILES.iterdir())
+
+
+def load_phases(name_or_path: str, class_names: Sequence[str]) -> tuple[Phase, ...]:
+    """Returns the phases that a YAML file describes (see the module), checked against the classes of a source.
+
+    Args:
+        name_or_path: a shipped phase file's name, or the path of a file.
+        class_names: the class of each label of the source.
+
+    Raises:
+        UserError: it cannot be read, or says something that is not allowed.
+    """
+    file = _file(name_or_path)
+    if not class_names:
+        raise UserError(f"{file} describes phases by classes, but the images have none: choose a labelled source")
+    entries = _entries(file)
+    places = [f"{file}, phase {number} of {len(entries)}" for number in range(1, len(entries) + 1)]
+    phases = [_phase(*found, file.parent, class_names) for found in zip(places, entries, strict=True)]
+    if phases[0].change:
+        raise UserError(f"{places[0]}: change {phases[0].change} given, but there is no prior before it; drop the key")
+    return tuple(phases)
+
+
+class PhasedFrames(Frames):
+    """A stream of phases, drawn from the part of the train split that the teacher has not seen.
+
+    Each phase is a window of a `Stream`: shuffled passes over the images that its prior keeps, so that none comes
+    twice before all of them have come. A phase that is longer than such a pass shows the same images again, in
+    another order; no others of a class that was thinned. Another phase draws anew, even from the same prior.
+
+    Everything depends on the seed and the position alone. What lies before `first` in earlier phases is not read;
+    in the phase of `first` it is. To begin a phase takes some passes over the source.
+
+    Args:
+        source: a labelled source.
+        phases: as of `load_phases` with its class names, at least one.
+        protocol: "disjoint" draws from the stream's half, "shared" from the whole train split.
+        seed: the same seed gives the same stream.
+
+    Attributes:
+        phases: those given.
+        distinct: about how many different images each phase draws from, min over labels of (unseen images / share),
+            which is the expected length of a pass. The old prior's images in a gradual change come on top.
+
+    Raises:
+        UserError: a class of a phase has no image that the teacher has not seen.
+    """
+
+    def __init__(self, source: Source, phases: Sequence[Phase], protocol: Protocol, seed: int) -> None:
+        if source.size is None:
+            raise UserError(f"the images of {source.name} differ in size: give the side in pixels as --image_size")
+        self.name, self.class_names, self.size = source.name, source.class_names, source.size
+        self.phases = tuple(phases)
+        self.phase_names = tuple(phase.name for phase in self.phases)
+        ends = np.cumsum([phase.images for phase in self.phases]).tolist()
+        self.phase_starts, self.length = (0, *ends[:-1]), ends[-1]
+        self._source, self._protocol, self._seed = source, protocol, seed
+        counts = self._label_counts()
+        self.distinct = tuple(int(min(counts[k] / share for k, share in phase.shares.items())) for phase in self.phases)
+
+    def frames(self, first: int) -> Iterator[Frame]:
+        for number, (start, phase) in enumerate(zip(self.phase_starts, self.phases, strict=True)):
+            if first < start + phase.images:
+                yield from self._frames_of(number, max(first, start))
+
+    def _frames_of(self, number: int, position: int) -> Iterator[Frame]:
+        """Returns the frames of a phase from a position in it on."""
+        examples = self._examples(number).skip(position - self.phase_starts[number])
+        for images, labels in examples.batch(_BATCH).prefetch(2).as_numpy_iterator():
+            for image, label in zip(images, labels, strict=True):
+                yield Frame(position, image, int(label), number)
+                position += 1
+
+    def _examples(self, number: int) -> tf.data.Dataset:
+        """Returns the images and labels of a phase, one by one."""
+        phase = self.phases[number]
+        examples = self._drawn(phase, phase.images, 2 * number)
+        if phase.change:
+            before = self._drawn(self.phases[number - 1], phase.change, 2 * number + 1)
+            changing = tf.data.Dataset.from_tensor_slices(_is_new(phase.change, (self._seed, number)))
+            choices = changing.concatenate(tf.data.Dataset.from_tensors(True).repeat())
+            examples = tf.data.Dataset.choose_from_datasets(
+                [before, examples], choices.map(lambda is_new: tf.cast(is_new, tf.int64))
+            )
+        return examples.take(phase.images)
+
+    def _drawn(self, phase: Phase, count: int, window: int) -> tf.data.Dataset:
+        """Returns at least `count` images and labels of the phase's prior, one by one."""
+        # A window is cut to whole batches: round it up and let the caller take what it needs.
+        length = math.ceil(count / _BATCH) * _BATCH
+        labels = tuple(phase.shares)
+        drawn = Stream(self._source, _PART, self._protocol, labels, phase.shares, length, _BATCH, self._seed)
+        return drawn.labelled_batches(Augmentation(), window).unbatch()
+
+    def _label_counts(self) -> np.ndarray:
+        """Returns how many unseen images each label has: int64, (labels,); each label of a phase has some."""
+        labels = sorted({label for phase in self.phases for label in phase.shares})
+        examples = self._source.examples("train", labels)
+        unseen = examples.filter(lambda example: is_in_part(example["fingerprint"], _PART, self._protocol))
+        counts = np.zeros(len(self.class_names), np.int64)
+        for batch in unseen.map(lambda example: example["label"]).batch(1024).as_numpy_iterator():
+            counts += np.bincount(batch, minlength=len(counts))
+        missing = [self.class_names[label] for label in labels if not counts[label]]
+        if missing:
+            raise UserError(
+                f"{self.name} has no images of {', '.join(missing)} that the teacher has not seen: drop them"
+            )
+        return counts
+
+
+def _is_new(change: int, seed: tuple[int, int]) -> np.ndarray:
+    """Returns whether each image of a gradual change comes from the new prior: bool, (change,)."""
+    draws = tf.random.stateless_uniform((change,), seed).numpy()
+    return draws < np.arange(1, change + 1) / (change + 1)
+
+
+def _file(name_or_path: str) -> Path:
+    if name_or_path in phase_file_names():
+        return _FILES / f"{name_or_path}.yaml"
+    if not name_or_path.endswith((".yaml", ".yml")):
+        raise UserError(
+            f"no phase file is called {name_or_path}: expected a shipped one or the path of a YAML file; "
+            + nearest_names(name_or_path, phase_file_names())
+        )
+    return Path(name_or_path).expanduser()
+
+
+def _entries(file: Path) -> list[Any]:
+    try:
+        fields = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"cannot read the phase file {file} ({reason}): expected a YAML file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"phase file {file} is not YAML: expected a list under 'phases'; correct it") from error
+    if not isinstance(fields, dict) or "phases" not in fields:
+        raise UserError(f"phase file {file} has no key 'phases': expected it with a list of phases under it")
+    for key in fields:
+        if key != "phases":
+            raise UserError(f"phase file {file} has the unknown key '{key}'; {nearest_names(str(key), ['phases'])}")
+    if not isinstance(fields["phases"], list) or not fields["phases"]:
+        raise UserError(
+            f"phase file {file} has {fields['phases']!r} as 'phases': expected a list of at least one phase"
+        )
+    return fields["phases"]
+
+
+def _phase(place: str, entry: object, folder: Path, class_names: Sequence[str]) -> Phase:
+    if not isinstance(entry, dict):
+        raise UserError(f"{place}: {entry!r} given, expected the keys images and either scenario or prior")
+    for key in entry:
+        if key not in _KEYS:
+            raise UserError(f"{place}: unknown key '{key}'; {nearest_names(str(key), _KEYS)}")
+    if ("scenario" in entry) == ("prior" in entry):
+        given = "both scenario and prior" if "prior" in entry else "neither scenario nor prior"
+        raise UserError(f"{place}: {given} given, expected one of them")
+    if "images" not in entry:
+        raise UserError(f"{place}: images is missing, expected how many the phase has")
+    images, change = _whole(place, entry, "images", 1), _whole(place, entry, "change", 0)
+    if change > images:
+        raise UserError(f"{place}: change {change} given, expected at most its {images} images")
+    if "prior" not in entry:
+        name, shares = _of_scenario(place, entry["scenario"], entry.get("outliers", 0), folder, class_names)
+    elif "outliers" in entry:
+        raise UserError(f"{place}: outliers given with prior, which says the share of every class; drop outliers")
+    else:
+        name, shares = _of_prior(place, entry["prior"], class_names)
+    return Phase(name, images, shares, change)
+
+
+def _whole(place: str, entry: Mapping[str, Any], key: str, least: int) -> int:
+    value = entry.get(key, 0)
+    if type(value) is not int or value < least:
+        raise UserError(f"{place}: {key} {value!r} given, expected a whole number of at least {least}")
+    return value
+
+
+def _of_scenario(
+    place: str, name_or_path: object, outliers: Any, folder: Path, class_names: Sequence[str]
+) -> tuple[str, dict[int, float]]:
+    """Returns the scenario's name, and label -> probability."""
+    if not isinstance(name_or_path, str):
+        raise UserError(f"{place}: {name_or_path!r} given as scenario, expected a name or the path of a YAML file")
+    if not _is_number(outliers) or not 0 <= outliers <= 1:
+        raise UserError(f"{place}: outliers {outliers!r} given, expected a share of 0..1")
+    is_path = name_or_path.endswith((".yaml", ".yml"))
+    scenario = load_scenario(str(folder / Path(name_or_path).expanduser()) if is_path else name_or_path, class_names)
+    if outliers and not scenario.outlier:
+        raise UserError(f"{place}: outliers {outliers} given, but scenario {scenario.name} has none; drop the key")
+    rare, usual = scenario.labels("outlier", class_names), scenario.labels("inlier", class_names)
+    shares = {label: (1 - outliers) / len(usual) for label in usual} | {label: outliers / len(rare) for label in rare}
+    return scenario.name, {label: share for label, share in shares.items() if share}
+
+
+def _of_prior(place: str, prior: object, class_names: Sequence[str]) -> tuple[str, dict[int, float]]:
+    """Returns the names of the most frequent classes, and label -> probability."""
+    if not isinstance(prior, dict) or not prior:
+        raise UserError(f"{place}: {prior!r} given as prior, expected the share of each class by its name")
+    for name, share in prior.items():
+        if name not in class_names:
+            raise UserError(f"{place}: prior names '{name}', no class here; {nearest_names(str(name), class_names)}")
+        if not _is_number(share) or not 0 < share < math.inf:
+            raise UserError(f"{place}: prior gives {name} the share {share!r}, expected a number above 0")
+    total = math.fsum(prior.values())
+    named = sorted(prior, key=prior.__getitem__, reverse=True)[:_CLASSES_IN_A_NAME]
+    rest = f" and {len(prior) - len(named)} more" if len(prior) > len(named) else ""
+    return ", ".join(named) + rest, {class_names.index(name): share / total for name, share in prior.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,157 @@
+"""Reports as a reader opens them, in headless Chromium, and the run of a stream to report on."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium: install chromium and chromium-driver to see reports tested as a reader sees them")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened_at(browser) -> Callable[[Path, int], webdriver.Chrome]:
+    """Opens a page at a width in pixels."""
+
+    def opened(path: Path, width: int) -> webdriver.Chrome:
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+        browser.get(path.as_uri())
+        return browser
+
+    return opened
+
+
+@pytest.fixture
+def assert_page_is_whole() -> Callable[[webdriver.Chrome, int], None]:
+    """Asserts that an open page has no message, fits its width, and shows at least so many named images."""
+
+    def check(page: webdriver.Chrome, least: int) -> None:
+        assert page.get_log("browser") == []
+        width = page.execute_script("return document.documentElement.clientWidth")
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        images = page.execute_script(
+            "return [...document.images].map(image => [image.complete, image.naturalWidth, image.alt])"
+        )
+        assert len(images) >= least
+        assert all(complete and width > 0 and alt for complete, width, alt in images)
+
+    return check
+
+
+# --- A stream of four phases of 1,000 images, answered in batches of 50 -----------------------------------------------
+
+FLOPS = {"student_flops": 1e6, "student_flops_as_float": 20e6, "teacher_flops": 100e6}
+ADAPTING = ((0, 400), (1200, 1600), (2300, 2700), (3150, 3250))
+EVENTS = (
+    (0, "adapt", "begin", "the first image"),
+    (350, "adapt", "threshold", "at most 10 % disagreement"),
+    (1200, "serve", "change", "the mean deferral rose"),
+    (1250, "adapt", "classes", "2 classes are frequent"),
+    (1550, "adapt", "threshold", "at most 10 % disagreement"),
+    (2300, "serve", "change", "the mean score rose"),
+    (2650, "adapt", "threshold", "at most 10 % disagreement"),
+    (3150, "serve", "change", "the mean <foreign> rose"),
+    (3200, "adapt", "reuse", "an earlier student fits"),
+)
+POLICY = {"policy": "lifecycle", "epsilon": 0.1, "seed": 0}
+
+
+def is_adapting(image: int) -> bool:
+    return any(first <= image < stop for first, stop in ADAPTING)
+
+
+def answer(image: int, has_labels: bool) -> tuple[Any, ...]:
+    """The teacher is wrong about 10 % and gets 20 % deferred and 4 % audited; the student is wrong about 5 %."""
+    adapting = is_adapting(image)
+    truth = image % 4
+    teacher = truth + 4 * (image % 10 == 0)
+    asked = adapting or image % 5 == 0 or image % 25 == 1
+    label = teacher if asked or image % 20 != 3 else 9
+    score = "" if adapting else 0.5
+    known = (teacher if has_labels or asked else -1, truth if has_labels else -1)
+    state = "adapt" if adapting else "serve"
+    return (image, image // 1000 if has_labels else -1, state, label, int(not asked), score, int(asked), *known)
+
+
+def work(last: int) -> tuple[int, ...]:
+    adapting = sum(map(is_adapting, range(last + 1)))
+    served = [image for image in range(last + 1) if not is_adapting(image)]
+    deferred, audited = (sum(image % n == rest for image in served) for n, rest in ((5, 0), (25, 1)))
+    return (last, len(served), deferred, audited, adapting, adapting, adapting, 0)
+
+
+def write_run(folder: Path, has_labels: bool = True) -> Path:
+    folder.mkdir()
+    answers = [answer(image, has_labels) for image in range(4000)]
+    header = "image,phase,state,label,by_student,score,asked,teacher,truth"
+    (folder / "answers.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in answers), ""]))
+    header = "image,student,deferred,audited,labelled,taught,trained,validated"
+    rows = [",".join(map(str, work(last))) for last in range(49, 4000, 50)]
+    (folder / "work.csv").write_text("\n".join([header, *rows, ""]))
+    keys = ("image", "state", "event", "reason")
+    events = [dict(zip(keys, event, strict=True)) for event in EVENTS]
+    events[3]["classes"] = ["apple", "pear"]
+    events[-1]["classes"] = [0]
+    (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stream_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a simulated stream's record."""
+    return write_run(tmp_path_factory.mktemp("simulated") / "run")
+
+
+@pytest.fixture(scope="session")
+def own_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the record of photographs without labels."""
+    return write_run(tmp_path_factory.mktemp("own") / "run", has_labels=False)
+
+
+@pytest.fixture(scope="session")
+def stream_result() -> dict[str, Any]:
+    """The result of the simulated stream, as far as a report needs it."""
+    names = ("zoo", "street", "garden", "zoo")
+    return {
+        "settings": POLICY,
+        "phases": [
+            {"name": name, "start": 1000 * i, "images": 1000, "change": 200 * (i == 2)} for i, name in enumerate(names)
+        ],
+        "class_names": ["apple", "pear"],
+        "work": FLOPS,
+        "unreadable": 1,
+        "seconds": 40.0,
+        "images_per_second": 100.0,
+        "repeats": 1000,
+    }
