@@ -94,6 +94,7 @@ class Learner:
         return {
             "student": self.student.get_weights(),
             "optimizer": [variable.numpy() for variable in self._optimizer.weights],
+            "metrics": [metric.get_weights() for metric in self._metrics.metrics],
             "rate": float(self._rate),
             "steps": self.steps,
         }
@@ -103,5 +104,7 @@ class Learner:
         self.student.set_weights(snapshot["student"])
         for variable, value in zip(self._optimizer.weights, snapshot["optimizer"], strict=True):
             variable.assign(value)
+        for metric, weights in zip(self._metrics.metrics, snapshot["metrics"], strict=True):
+            metric.set_weights(weights)
         self._rate.assign(snapshot["rate"])
         self.steps = snapshot["steps"]
