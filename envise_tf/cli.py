@@ -10,6 +10,7 @@ from envise_tf.errors import UserError, nearest_names, reports_user_errors
 COMMANDS = {
     "train": "distil a binary student, online, from a frozen teacher",
     "evaluate": "test a finished run: student, teacher and cascade, with a report",
+    "stream": "answer a stream with a student that adapts to it, again and again",
     "teach": "train a teacher, or with --student its generic student",
     "export": "write the bundle of an evaluated run, for phones",
     "export.verify": "check a bundle: its files, its golden images, its agreement with Keras",

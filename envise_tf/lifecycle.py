@@ -170,6 +170,7 @@ class Lifecycle:
         position: images taken so far.
         work: done so far.
         agreement: last measured, None before.
+        student: the one that serves, None while adapting.
         teacher: uint8 images (n, size, size, 3) -> logits or probabilities; asking it here is no part of `work`.
     """
 
@@ -196,12 +197,12 @@ class Lifecycle:
 
     @property
     def state(self) -> State:
-        return "adapt" if self._student is None else "serve"
+        return "adapt" if self.student is None else "serve"
 
     def answer(self, images: np.ndarray) -> Answered:
         """Returns the answers for the next images of the stream, uint8 (n, size, size, 3), n > 0; learns from them."""
         self.position += len(images)
-        return self._adapt(images) if self._student is None else self._serve(self._student, images)
+        return self._adapt(images) if self.student is None else self._serve(self.student, images)
 
     def network(self) -> tf.keras.Model:
         """Returns a network like the present student, for counting its work; of all classes before there is one."""
@@ -219,7 +220,7 @@ class Lifecycle:
 
     def _begin_adapting(self, may_reuse: bool) -> None:
         settings = self.settings
-        self._student: ServingStudent | None = None
+        self.student: ServingStudent | None = None
         self._learner: Learner | None = None
         self._classes = np.zeros(0, np.int64)
         self._held_back = Reservoir(
@@ -259,7 +260,7 @@ class Lifecycle:
         if adaptation.may_reuse and count >= self.settings.recheck:
             adaptation.may_reuse = False
             self._try_earlier_students(np.concatenate(adaptation.images), np.concatenate(adaptation.classes))
-        if self._student is None and count >= self._find:
+        if self.student is None and count >= self._find:
             self._begin_learning(np.concatenate(adaptation.images), np.concatenate(adaptation.classes))
 
     def _try_earlier_students(self, images: np.ndarray, teacher_class: np.ndarray) -> None:
@@ -402,7 +403,7 @@ class Lifecycle:
     # --- SERVE -------------------------------------------------------------------------------------------------------
 
     def _begin_serving(self, student: ServingStudent) -> None:
-        self._student, self._learner = student, None
+        self.student, self._learner = student, None
         self._classes = student.classes
         self._service = _Service(self.position, ChangeDetector(self.settings.false_alarms), self.settings.audit_least)
 
@@ -468,7 +469,7 @@ class Lifecycle:
             "replay": self._replay.snapshot(),
             "held_back": self._held_back.snapshot(),
             "past": [student.snapshot() for student in self._past],
-            "serving": None if self._student is None else self._past.index(self._student),
+            "serving": None if self.student is None else self._past.index(self.student),
             "learner": None if self._learner is None else self._learner.snapshot(),
         }
 
@@ -481,7 +482,7 @@ class Lifecycle:
         self._held_back.restore(snapshot["held_back"])
         self._past = [ServingStudent.restored(past, self._built) for past in snapshot["past"]]
         if snapshot["serving"] is not None:
-            self._student = self._past[snapshot["serving"]]
+            self.student = self._past[snapshot["serving"]]
         if snapshot["learner"] is not None:
             self._learner = self._new_learner(self._built(len(self._classes)))
             self._learner.restore(snapshot["learner"])

@@ -166,13 +166,13 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
     if (run.folder / "result.json").exists():
         return run.read_json("result.json")
     fitting.prepare(settings.seed)
-    lifecycle = _lifecycle(settings, sight)
+    lifecycle = begun_lifecycle(settings, sight)
     first, seconds = 0, 0.0
     if (run.folder / _STATE).exists():
         first, seconds = _restored(run, lifecycle)
     else:
         run.begin(settings)
-    with _Log(run.folder, first) as log, _View(settings, sight, lifecycle) as view:
+    with Log(run.folder, first) as log, _View(settings, sight, lifecycle) as view:
         begun = time.monotonic() - seconds
         for batch in sight.frames.batches(first, settings.batch_size):
             answered = lifecycle.answer(batch.images)
@@ -202,7 +202,12 @@ def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, answered: Answered)
     return sight.true_class(batch.truth), teacher_class
 
 
-def _lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
+def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
+    """Returns a lifecycle that has seen no image yet.
+
+    Raises:
+        UserError: no such objective, or no student to start from.
+    """
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
     return Lifecycle(settings, sight.teacher.model, sight.frames.size, objectives, _generic(settings))
 
@@ -268,7 +273,7 @@ def _phase_figures(frames: Frames) -> dict[str, Any]:
 # --- What is written -------------------------------------------------------------------------------------------------
 
 
-class _Log:
+class Log:
     """The three files of the record.
 
     Args:
@@ -284,7 +289,7 @@ class _Log:
         self._work = _opened(folder / "work.csv", _WORK)
         self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
 
-    def __enter__(self) -> _Log:
+    def __enter__(self) -> Log:
         return self
 
     def __exit__(self, *error: object) -> None:

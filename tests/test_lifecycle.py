@@ -178,6 +178,18 @@ def test_a_stream_of_one_class_is_learned_beside_the_next_probable_one(digits, t
     assert (joined(answers, "label") == 3).mean() > 0.95
 
 
+def test_a_class_that_the_teacher_always_gets_wrong_is_learned_as_the_teacher_sees_it(digits, teacher):
+    mistaken = tf.keras.models.clone_model(teacher)
+    weights = teacher.get_weights()
+    weights[-2:] = [weight[..., [0, 1, 2, 5, 4, 3, 6, 7, 8, 9]] for weight in weights[-2:]]  # three for five
+    mistaken.set_weights(weights)
+    lifecycle = begun(mistaken, longest=640)
+    answers, events = played(lifecycle, drawn(digits, (0, 1, 3), 900, 0))
+    assert named(events, "classes")[0]["classes"] == [0, 1, 5]
+    assert lifecycle.state == "serve"
+    assert (joined(answers, "label") == 3).mean() < 0.02
+
+
 def test_a_prior_that_flickers_does_not_make_it_thrash(digits, teacher):
     parts = [drawn(digits, ((0, 1, 2, 3), (5, 6, 7, 8))[i % 2], 200, i) for i in range(16)]
     _, events = played(begun(teacher), np.concatenate(parts))
