@@ -8,7 +8,7 @@ same objectives.
 
 What keeps the comparison fair (our choices):
 
-- The learning rate is tuned for each kind, width and phase by itself, over the same grid, on a seed that is not
+- The learning rate is tuned for each kind, width and phase by itself, over one grid for both kinds, on a seed that is not
   reported. Before the change by the agreement reached, because it is a student that has learned whose prior changes;
   after it by the mean agreement over all steps. One minus that mean is, for a rising curve, the number of steps until
   a level is reached, as a share of all steps, averaged over all levels from 0 to 1: no level is preferred. A
@@ -23,7 +23,7 @@ What keeps the comparison fair (our choices):
   any that is, so that the sign test can still use it; where no pair lacks it, Student's paired t says how large the
   difference is. With six pairs the sign test's p cannot be below 0.03.
 
-The default takes about 35 minutes on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 24
+The default takes about 35 minutes on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 28
 after it (4.6 passes over 4,200). Convergence takes tens of passes: what is measured is the first 300 steps
 after a change. With time to spare, give more windows: --before 20 --after 25 --every 60.
 --trial true tries everything in about a minute, with figures that mean nothing.
@@ -96,7 +96,8 @@ class AdaptationSettings:
         window: images a window.
         every: steps between measurements of agreement.
         warmup: steps after the change in which the rate rises from zero.
-        rates: learning rates that are tried.
+        rates_before: learning rates that are tried before the change.
+        rates_after: learning rates that are tried after it.
         tuning_seed: the seed on which they are tried.
         seeds: those that are reported.
         levels: of agreement, until which steps are counted.
@@ -117,7 +118,8 @@ class AdaptationSettings:
     window: int = 4000
     every: int = 15
     warmup: int = 20
-    rates: tuple[float, ...] = (0.001, 0.003, 0.01)
+    rates_before: tuple[float, ...] = (0.001, 0.003, 0.01)
+    rates_after: tuple[float, ...] = (0.0003, 0.001, 0.003, 0.01)
     tuning_seed: int = 100
     seeds: tuple[int, ...] = (0, 1, 2)
     levels: tuple[float, ...] = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
@@ -135,9 +137,13 @@ class AdaptationSettings:
             raise UserError(
                 f"rates are tuned on seed {self.tuning_seed}, which is also reported: expected another --tuning_seed"
             )
-        for name in ("widths", "rates", "seeds"):
+        for name in ("widths", "rates_before", "rates_after", "seeds"):
             if not getattr(self, name):
                 raise UserError(f"no {name} are given: expected at least one, such as --{name} [...]")
+
+    def rates(self, role: Role) -> tuple[float, ...]:
+        """Returns the learning rates that are tried before or after the change."""
+        return self.rates_before if role == "before" else self.rates_after
 
 
 TRIAL: dict[str, Any] = {
@@ -148,7 +154,8 @@ TRIAL: dict[str, Any] = {
     "window": 640,
     "every": 2,
     "warmup": 2,
-    "rates": (0.003, 0.01),
+    "rates_before": (0.003, 0.01),
+    "rates_after": (0.003, 0.01),
     "seeds": (0, 1),
     "levels": (0.05, 0.1, 0.2),
     "floor": 0.05,
@@ -476,8 +483,9 @@ class Training:
         self._task = progress.add_task("the teacher answers held-back images", total=None)
         for role in SCENARIOS:
             self._phases[role] = Phase(phase_settings(settings, role), settings.held_back)
-        students = len(KINDS) * len(settings.widths) * (len(settings.rates) + len(settings.seeds))
-        total = students * sum(self.measured(role)[-1] for role in SCENARIOS)
+        trained = {role: len(settings.rates(role)) + len(settings.seeds) for role in SCENARIOS}
+        steps = sum(students * self.measured(role)[-1] for role, students in trained.items())
+        total = len(KINDS) * len(settings.widths) * steps
         progress.reset(self._task, total=total, completed=ledger.steps)
 
     @property
@@ -494,7 +502,7 @@ class Training:
         trainers: dict[Role, Trainer] = {}
         rates: dict[Role, float] = {}
         for role in SCENARIOS:
-            for rate in self._settings.rates:
+            for rate in self._settings.rates(role):
                 self._finish(Cell(kind, widths, role, rate, self._settings.tuning_seed), trainers, rates)
             rates[role] = best_rate(tuning(self._settings, self._ledger, kind, widths, role))
             for seed in self._settings.seeds:
@@ -598,7 +606,7 @@ def tuning(
     settings: AdaptationSettings, ledger: Ledger, kind: Kind, widths: tuple[int, ...], role: Role
 ) -> dict[float, float]:
     """Returns the figure by which a rate is chosen, by rate."""
-    trials = {rate: ledger[Cell(kind, widths, role, rate, settings.tuning_seed)] for rate in settings.rates}
+    trials = {rate: ledger[Cell(kind, widths, role, rate, settings.tuning_seed)] for rate in settings.rates(role)}
     return {rate: trial.final if role == "before" else trial.mean for rate, trial in trials.items()}
 
 
@@ -613,10 +621,11 @@ def _kind_figures(
     curves = np.array([trained.agreement for trained in after])
     by_seed = [steps_of(settings, trained) for trained in after]
     steps = {name: [of_seed[name] for of_seed in by_seed] for name in by_seed[0]}
-    edges = (min(settings.rates), max(settings.rates))
     return {
         "rate": rates,
-        "rate_is_at_edge": {role: rate in edges for role, rate in rates.items()},
+        "rate_is_at_edge": {
+            role: rate in (min(settings.rates(role)), max(settings.rates(role))) for role, rate in rates.items()
+        },
         "tuning": {role: tuning(settings, ledger, kind, widths, role) for role in SCENARIOS},
         "agreement_before": [trained.final for trained in before],
         "final_agreement": [trained.final for trained in after],

@@ -1,7 +1,7 @@
 """python benchmarks/stream_cost.py: what serving a stream adds to the bare cascade, and whether memory stays bounded.
 
-- throughput: images a second of a lifecycle in SERVE, with its detectors, its audits and its record written down, over that
-  of the bare cascade of the same student, threshold and teacher, on the same batches of CIFAR-100's zoo, in turns;
+- throughput: images a second of a lifecycle in SERVE, with its detectors, its audits and its record written down, over
+  that of the bare cascade of the same student, threshold and teacher, on the same batches of CIFAR-100's zoo, in turns;
 - memory: the resident memory of a process that answers 200,000 images of digits, every 20,000.
 
 The lifecycle begins to serve early here (`longest` 1,024 images): how good the student is changes how much is deferred,
@@ -27,7 +27,6 @@ from rich.progress import track
 
 from envise_tf import fitting
 from envise_tf.images.frames import Batch
-from envise_tf.images.phases import Phase
 from envise_tf.lifecycle import Lifecycle
 from envise_tf.run import Run, provenance
 from envise_tf.settings import StreamSettings, parsed

@@ -110,7 +110,7 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
 
     Args:
         settings: see there.
-        run: keeps the list of photographs, for those that come later would change their order.
+        run: may hold a list of photographs, for those that have come since would change their order.
 
     Raises:
         UserError: none or several kinds of frames are named, or one does not fit the teacher.
@@ -128,14 +128,19 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
             f"teacher {settings.teacher} takes {teacher.size}x{teacher.size} images, but those of {frames.name} are "
             f"{frames.size}x{frames.size}: give --image_size {teacher.size}, or another --teacher"
         )
-    names = teacher.class_names or (
-        frames.class_names
-        if len(frames.class_names) == teacher.classes
-        else tuple(f"class_{i}" for i in range(teacher.classes))
-    )
+    names = _class_names(teacher, frames)
     number = {name: index for index, name in enumerate(names)}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
-    return Sight(frames, dataclasses.replace(teacher, class_names=tuple(names)), truth)
+    return Sight(frames, dataclasses.replace(teacher, class_names=names), truth)
+
+
+def _class_names(teacher: Classifier, frames: Frames) -> tuple[str, ...]:
+    """Returns a name for each of the teacher's classes: its own, the frames', or a number."""
+    if teacher.class_names:
+        return teacher.class_names
+    if len(frames.class_names) == teacher.classes:
+        return frames.class_names
+    return tuple(f"class_{i}" for i in range(teacher.classes))
 
 
 def _phased(settings: StreamSettings) -> Frames:
@@ -151,11 +156,8 @@ def _own(settings: StreamSettings, teacher: Classifier, run: Run) -> Frames:
         raise UserError(f"teacher {settings.teacher} takes images of any size: give the side as --image_size")
     if settings.video is not None:
         return VideoFrames(settings.video, size, settings.every)
-    is_listed = (run.folder / _FRAMES).exists()
-    frames = PhotographFrames(str(settings.images), size, run.read_json(_FRAMES)["paths"] if is_listed else None)
-    if not is_listed:
-        run.write_json(_FRAMES, {"paths": list(frames.paths)})
-    return frames
+    paths = run.read_json(_FRAMES)["paths"] if (run.folder / _FRAMES).exists() else None
+    return PhotographFrames(str(settings.images), size, paths)
 
 
 # --- One pass --------------------------------------------------------------------------------------------------------
@@ -171,6 +173,8 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
     if (run.folder / _STATE).exists():
         first, seconds = _restored(run, lifecycle)
     else:
+        if isinstance(sight.frames, PhotographFrames):
+            run.write_json(_FRAMES, {"paths": list(sight.frames.paths)})
         run.begin(settings)
     with Log(run.folder, first) as log, _View(settings, sight, lifecycle) as view:
         begun = time.monotonic() - seconds

@@ -30,7 +30,10 @@ def _loaded() -> ModuleType:
 
 adaptation = _loaded()
 Cell, Trained = adaptation.Cell, adaptation.Trained
-SETTINGS = adaptation.AdaptationSettings(widths=((32,),), rates=(0.001, 0.01, 0.1), seeds=(0, 1), levels=(0.4,))
+RATES = {"before": (0.01, 0.1, 1.0), "after": (0.001, 0.01, 0.1)}
+SETTINGS = adaptation.AdaptationSettings(
+    widths=((32,),), rates_before=RATES["before"], rates_after=RATES["after"], seeds=(0, 1), levels=(0.4,)
+)
 
 
 # --- figures of a curve ----------------------------------------------------------------------------------------------
@@ -169,7 +172,7 @@ def test_the_tuning_seed_is_not_reported():
         dataclasses.replace(SETTINGS, tuning_seed=1)
 
 
-@pytest.mark.parametrize("name", ["widths", "rates", "seeds"])
+@pytest.mark.parametrize("name", ["widths", "rates_before", "rates_after", "seeds"])
 def test_nothing_to_compare_is_refused(name):
     with pytest.raises(UserError, match=f"no {name} are given"):
         dataclasses.replace(SETTINGS, **{name: ()})
@@ -195,10 +198,10 @@ def ledger(tmp_path):
     filled = adaptation.Ledger(tmp_path, {})
     for kind, best, length in (("binary", 0.01, 5), ("twin", 0.1, 10)):
         for seed in (100, 0, 1):
-            for rate in SETTINGS.rates:
+            for role, rate in [(role, rate) for role, rates in RATES.items() for rate in rates]:
                 height = 0.6 if rate == best else 0.3
-                filled.add(Cell(kind, (32,), "before", rate, seed), Trained([100], [height], 0.1), None)
-                filled.add(Cell(kind, (32,), "after", rate, seed), rising(height, length + seed % 2), None)
+                trained = Trained([100], [height], 0.1) if role == "before" else rising(height, length + seed % 2)
+                filled.add(Cell(kind, (32,), role, rate, seed), trained, None)
     return filled
 
 
@@ -207,8 +210,9 @@ def test_the_result_uses_the_best_rate_of_each_kind(ledger):
     binary, twin = found["networks"]["32"]["binary"], found["networks"]["32"]["twin"]
     assert binary["rate"] == {"before": 0.01, "after": 0.01}
     assert twin["rate"] == {"before": 0.1, "after": 0.1}
-    assert not binary["rate_is_at_edge"]["after"]
-    assert twin["rate_is_at_edge"]["after"]
+    assert binary["rate_is_at_edge"] == {"before": True, "after": False}
+    assert twin["rate_is_at_edge"] == {"before": False, "after": True}
+    assert binary["tuning"]["before"] == {0.01: 0.6, 0.1: 0.3, 1.0: 0.3}
     assert binary["agreement_before"] == [0.6, 0.6]
     assert binary["final_agreement"] == pytest.approx([0.6, 0.6])
     assert found["comparison"]["all widths"]["common level"]["binary_better"] == 2
