@@ -8,8 +8,8 @@ same objectives.
 
 What keeps the comparison fair (our choices):
 
-- The learning rate is tuned for each kind, width and phase by itself, over one grid for both kinds, on a seed that is not
-  reported. Before the change by the agreement reached, because it is a student that has learned whose prior changes;
+- The learning rate is tuned for each kind, width and phase by itself, from one grid for both kinds, on a seed that is
+  not reported. Before the change by the agreement reached, as it is a student that has learned whose prior changes;
   after it by the mean agreement over all steps. One minus that mean is, for a rising curve, the number of steps until
   a level is reached, as a share of all steps, averaged over all levels from 0 to 1: no level is preferred. A
   best rate at the edge of the grid is marked in the result.
@@ -24,9 +24,9 @@ What keeps the comparison fair (our choices):
   difference is. With six pairs the sign test's p cannot be below 0.03.
 
 The default takes about 35 minutes on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 28
-after it (4.6 passes over 4,200). Convergence takes tens of passes: what is measured is the first 300 steps
-after a change. With time to spare, give more windows: --before 20 --after 25 --every 60.
---trial true tries everything in about a minute, with figures that mean nothing.
+after it (4.6 passes over 4,200). Convergence takes tens of passes: what is measured is the first 300 steps after a
+change. With time to spare, give more windows: --before 20 --after 25 --every 60.
+--trial true tries everything in a minute or two, with figures that mean nothing.
 
 A run can be killed and started again: what has been trained is kept. Needs CIFAR-100 (TFDS_DATA_DIR or --data_dir).
 Writes adaptation.json and adaptation.png beside this file; a trial writes them to --out.

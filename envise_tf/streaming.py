@@ -378,7 +378,7 @@ class _View:
             TimeRemainingColumn(),
         )
         self._task = self._progress.add_task(settings.policy, total=sight.frames.length, completed=lifecycle.position)
-        self._live = Live(console=_CONSOLE, refresh_per_second=2)
+        self._live = Live(console=_CONSOLE, refresh_per_second=2, transient=True)
         self._begun, self._first = time.monotonic(), lifecycle.position
 
     def __enter__(self) -> _View:
@@ -386,8 +386,8 @@ class _View:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.update(self._table(), refresh=True)
         self._live.stop()
+        _CONSOLE.print(self._table())
 
     def show(self, events: list[dict[str, Any]]) -> None:
         """Shows where the stream is, and what has happened."""
