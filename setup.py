@@ -53,6 +53,6 @@ setup(
         "tflite-runtime; platform_system == 'Linux'",
         "threadpoolctl",
     ],
-    extras_require={"dev": ["mypy", "pytest", "ruff", "selenium", "types-PyYAML"]},
+    extras_require={"dev": ["mypy", "pytest", "pytest-xdist", "ruff", "selenium", "types-PyYAML"]},
     entry_points={"console_scripts": ["envise = envise_tf.cli:main"]},
 )

@@ -18,8 +18,7 @@ from envise_tf.errors import UserError
 from envise_tf.evaluating import evaluate
 from envise_tf.images.stream import Augmentation
 from envise_tf.job import Job, found_job, learned_classes
-from envise_tf.networks.loading import load_network
-from envise_tf.networks.shipped import shipped_names, shipped_network
+from envise_tf.networks.loading import load_generic
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.report.curves import save_curves
 from envise_tf.run import Run, provenance
@@ -92,17 +91,10 @@ def _names(job: Job, classes: list[int]) -> list[str]:
 
 def _student(job: Job, classes: list[int]) -> tf.keras.Model:
     student = _new_student(job, len(classes))
-    init = job.settings.student_init
-    if init == "scratch":
-        return student
-    if init == "generic":
-        if job.settings.twin or job.settings.teacher not in shipped_names("student"):
-            what = "twin" if job.settings.twin else f"student of {job.settings.teacher}"
-            raise UserError(f"no generic {what} is shipped: give --student_init scratch or the path of a student.keras")
-        generic = shipped_network(job.settings.teacher, "student")
-    else:
-        generic = load_network(Path(init), shipped_names("student"))
-    with_classes(student, generic, classes)
+    settings = job.settings
+    generic = load_generic(settings.student_init, settings.teacher, settings.twin)
+    if generic is not None:
+        with_classes(student, generic, classes)
     return student
 
 

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import tensorflow as tf
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -41,8 +40,7 @@ from envise_tf.images.frames import Batch, Frames, PhotographFrames, VideoFrames
 from envise_tf.images.phases import PhasedFrames, load_phases
 from envise_tf.images.source import Source
 from envise_tf.lifecycle import Answered, Lifecycle, Work
-from envise_tf.networks.loading import Classifier, load_classifier, load_network
-from envise_tf.networks.shipped import shipped_names, shipped_network
+from envise_tf.networks.loading import Classifier, load_classifier, load_generic
 from envise_tf.objectives import objective
 from envise_tf.record import Record, as_figures, read_record
 from envise_tf.report.timeline import write_stream_report
@@ -213,18 +211,8 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
         UserError: no such objective, or no student to start from.
     """
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
-    return Lifecycle(settings, sight.teacher.model, sight.frames.size, objectives, _generic(settings))
-
-
-def _generic(settings: StreamSettings) -> tf.keras.Model | None:
-    if settings.student_init == "scratch":
-        return None
-    if settings.student_init != "generic":
-        return load_network(Path(settings.student_init), shipped_names("student"))
-    if settings.twin or settings.teacher not in shipped_names("student"):
-        what = "twin" if settings.twin else f"student of {settings.teacher}"
-        raise UserError(f"no generic {what} is shipped: give --student_init scratch or the path of a student.keras")
-    return shipped_network(settings.teacher, "student")
+    generic = load_generic(settings.student_init, settings.teacher, settings.twin)
+    return Lifecycle(settings, sight.teacher.model, sight.frames.size, objectives, generic)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:

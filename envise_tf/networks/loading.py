@@ -89,6 +89,27 @@ def load_network(path: Path, known: list[str]) -> tf.keras.Model:
         ) from error
 
 
+def load_generic(init: str, teacher: str, twin: bool) -> tf.keras.Model | None:
+    """Returns the student of all the teacher's classes that another starts from; None for "scratch".
+
+    Args:
+        init: "scratch", "generic" for the one that is shipped beside the teacher, or the path of a student.keras.
+        teacher: a shipped teacher's name, or any other reference, beside which no student is shipped.
+        twin: whether a real-valued one is wanted, none of which is shipped.
+
+    Raises:
+        UserError: none is shipped, or Keras cannot load the file.
+    """
+    if init == "scratch":
+        return None
+    if init != "generic":
+        return load_network(Path(init), shipped_names("student"))
+    if twin or teacher not in shipped_names("student"):
+        what = "twin" if twin else f"student of {teacher}"
+        raise UserError(f"no generic {what} is shipped: give --student_init scratch or the path of a student.keras")
+    return shipped_network(teacher, "student")
+
+
 def _with_uint8_input(model: tf.keras.Model, pixel_range: PixelRange, reference: str) -> tf.keras.Model:
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
