@@ -36,7 +36,9 @@ import tensorflow as tf
 
 from envise_tf.cascade import Teacher
 from envise_tf.change import ChangeDetector
+from envise_tf.deferral import deferral_rule
 from envise_tf.distiller import student_class_of
+from envise_tf.errors import UserError
 from envise_tf.finished import traced
 from envise_tf.frequent import frequent_classes
 from envise_tf.images.stream import Augmentation
@@ -59,6 +61,11 @@ _SHORT_SERVICE = 4
 """In multiples of `find`: a service that was no longer says that the stream flickers."""
 _MOST_PATIENT = 4
 _MEGABYTE = 2**20
+_COUNTS = (
+    *("batch_size", "steps", "find", "recheck", "window", "patience", "longest", "schedule", "audit_least"),
+    *("memory", "held_back", "students", "checkpoint", "every"),
+)
+"""Settings that count something there must be one of."""
 
 
 @dataclass
@@ -165,6 +172,9 @@ class Lifecycle:
         objectives: by name.
         generic: a student of all the teacher's classes to start from; None starts from scratch.
 
+    Raises:
+        UserError: a setting is out of its range, or the generic student is another network than the one asked for.
+
     Attributes:
         state: "adapt" or "serve".
         position: images taken so far.
@@ -182,6 +192,7 @@ class Lifecycle:
         objectives: Mapping[str, Objective],
         generic: tf.keras.Model | None,
     ) -> None:
+        _check(settings)
         self.settings, self._teacher_model, self._objectives, self._generic = settings, teacher, objectives, generic
         self.teacher: Teacher = traced(teacher)
         self._teacher_classes = int(teacher.output_shape[-1])
@@ -192,6 +203,8 @@ class Lifecycle:
         self._events: list[dict[str, Any]] = []
         self._past: list[ServingStudent] = []
         self._find = settings.find
+        if generic is not None:
+            with_classes(self._built(1), generic, [0])  # if it does not fit, that is said before the first image
         self._begin_adapting(may_reuse=False)
         self._note("begin", "the teacher answers until a student has learned")
 
@@ -268,6 +281,7 @@ class Lifecycle:
         fitting = [student for student in self._past if student.fits(images, teacher_class)]
         if fitting:
             best = max(fitting, key=lambda student: student.threshold.coverage)
+            self._past = [*(student for student in self._past if student is not best), best]  # the oldest goes first
             self._begin_serving(best)
             self._note("reuse", f"an earlier student fits the last {len(images)} images", classes=best.classes.tolist())
 
@@ -490,6 +504,22 @@ class Lifecycle:
 
 _PLAIN = ("position", "work", "agreement", "_classes", "_find", "_adaptation", "_service")
 """Attributes of a lifecycle that are plain values."""
+
+
+def _check(settings: StreamSettings) -> None:
+    """Finds settings out of their range before the first image."""
+    for name in _COUNTS:
+        if getattr(settings, name) < 1:
+            raise UserError(f"--{name} {getattr(settings, name)} given: expected at least 1")
+    for name in ("learning_rate", "false_alarms"):
+        if not getattr(settings, name) > 0:
+            raise UserError(f"--{name} {getattr(settings, name)} given: expected more than 0")
+    if settings.audit_least > settings.audit_most:
+        raise UserError(
+            f"--audit_least {settings.audit_least} and --audit_most {settings.audit_most} given: expected the first to "
+            "be no larger"
+        )
+    deferral_rule("risk", {"epsilon": settings.epsilon, "confidence": settings.confidence})
 
 
 def _checksums(images: np.ndarray) -> np.ndarray:
