@@ -25,6 +25,7 @@ setup(
         "envise_tf.images": ["scenarios/*.yaml", "scenarios/groups/*.yaml", "phase_files/*.yaml"],
         "envise_tf.networks": ["weights/*"],
         "envise_tf.report": ["templates/*.j2"],
+        "envise_tf.tuning": ["spaces/*.yaml"],
     },
     # constraints.txt pins the versions that are tested together; docs/install.md says why some are as old as they are.
     install_requires=[

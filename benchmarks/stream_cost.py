@@ -94,7 +94,7 @@ def memory(images: int) -> dict[str, list[float]]:
             batch = batches[number % len(batches)]
             answered = lifecycle.answer(batch.images)
             log.write(batch, answered, (answered.label, answered.label), lifecycle.work, lifecycle.taken_events())
-            if (number + 1) % (images // 64 // SAMPLES) == 0:
+            if (number + 1) % max(images // 64 // SAMPLES, 1) == 0:
                 counts.append(lifecycle.position)
                 megabytes.append(round(process.memory_info().rss / 1e6, 1))
     return {"images": counts, "megabytes": megabytes}
