@@ -68,12 +68,12 @@ class ServingStudent:
     ) -> None:
         self.network, self.classes, self.threshold = network, classes, threshold
         self._score, self._references = score, references
-        self._observer = Observer(network)
+        self._observer, self._scored = Observer(network), _traced(score, network)
 
     def said(self, images: np.ndarray) -> Said:
         """Returns its classes, scores and decisions for uint8 images (n, height, width, 3), n > 0."""
         outputs = self._observer(images)
-        own_class, score = outputs.logits.argmax(axis=-1), self._score.score(outputs)
+        own_class, score = outputs.logits.argmax(axis=-1), self._scored(outputs.logits, outputs.features).numpy()
         return Said(own_class, score, is_deferred(score, own_class, self.threshold.values))
 
     def outscored(self, score: np.ndarray) -> np.ndarray:
@@ -149,12 +149,22 @@ def serving_student(
     pseudo_label = student_class_of(classes.tolist(), teacher_classes)[teacher_class]
     is_fitting = fitting_part(len(images))
     score = _fitted_score(outputs.chosen(is_fitting), pseudo_label[is_fitting])
-    scores = score.score(outputs)
+    scores = _traced(score, network)(outputs.logits, outputs.features).numpy()
     seen = HeldBack.of(scores, outputs.logits.argmax(axis=-1), pseudo_label)
     parts = seen.where(is_fitting), seen.where(~is_fitting)
     threshold = chosen_threshold("risk", *parts, len(classes), epsilon=epsilon, confidence=confidence)
     references = np.sort(scores[~is_fitting])
     return ServingStudent(network, classes, score, threshold, references[:: -(-len(references) // _MOST_REFERENCES)])
+
+
+def _traced(score: OutlierScore, network: tf.keras.Model) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
+    """Returns a score as a function of logits and features, traced once.
+
+    Run eagerly, a score takes some 4 kB more memory each time, which an endless stream does not have.
+    """
+    shapes = network.output_shape, network.layers[-1].input_shape
+    specs = [tf.TensorSpec((None, shape[-1]), tf.float32) for shape in shapes]
+    return tf.function(lambda logits, features: score(logits, features), specs, autograph=False)
 
 
 def _fitted_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:
