@@ -1,4 +1,4 @@
-"""The command: what it writes, what survives a kill, and what it says to mistakes."""
+"""The command stream: what it writes, what survives a kill, and what it says to mistakes."""
 
 import json
 import os
