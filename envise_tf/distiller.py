@@ -64,7 +64,7 @@ class Distiller(tf.keras.Model):
             student = HeadPass(self._student_split.head, features, training=True)
             evidence = self._evidence(student, teacher)
             losses, figures = self._terms(evidence)
-            total = tf.add_n([self._objectives[name].weight * loss for name, loss in losses.items()])
+            total = sum(self._objectives[name].weight * loss for name, loss in losses.items())
         variables = self.student.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         agreement = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)

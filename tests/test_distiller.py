@@ -121,6 +121,14 @@ def test_the_loss_is_the_weighted_sum_of_the_objectives_and_each_is_logged():
     assert logged["loss"] == pytest.approx(parts, rel=1e-5)
 
 
+def test_no_gradient_is_a_sum_of_three():
+    """TensorFlow adds two numbers in any order to the same sum, but three in the order of free buffers."""
+    distiller, images = binary_distiller(), coloured([0, 2, 1, 2])
+    distiller.train_on_batch(images)
+    nodes = tf.function(distiller.train_step).get_concrete_function(images).graph.get_operations()
+    assert {len(node.inputs) for node in nodes if node.type == "AddN"} == {2}
+
+
 def test_an_objectives_gradient_counts_by_its_weight():
     def change(weight):
         tf.keras.utils.set_random_seed(8)
