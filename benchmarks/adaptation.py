@@ -49,7 +49,7 @@ import numpy as np
 from jsonargparse import ArgumentParser
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 from scipy import integrate, stats
 
@@ -671,15 +671,7 @@ def main() -> None:
     # Where the files lie makes no difference to what is found.
     asked = {name: value for name, value in asdict(settings).items() if name not in ("data_dir", "out")}
     ledger = Ledger(folder, asked)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps, time"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    ) as progress:
+    with fitting.progress("steps, time") as progress:
         training = Training(settings, ledger, progress)
         for widths in settings.widths:
             for kind in KINDS:

@@ -403,6 +403,25 @@ def chosen_threshold(
     )
 
 
+def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool = False, **options: float) -> Threshold:
+    """Returns the threshold that `chosen_threshold` chooses on held-back images, cut by `fitting_part`.
+
+    Args:
+        held_back: all of them, in their order.
+        rule: see there, as the next three.
+        classes: number of the student's classes.
+        per_class: a threshold for each class that the student predicts.
+        options: of the rule.
+
+    Raises:
+        UserError: see there.
+    """
+    is_fitting = fitting_part(len(held_back))
+    return chosen_threshold(
+        rule, held_back.where(is_fitting), held_back.where(~is_fitting), classes, per_class, **options
+    )
+
+
 @dataclass(frozen=True)
 class Kept:
     """Whether a promise holds on other images, shares in 0..1.

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from envise_tf import fitting
-from envise_tf.deferral import Threshold, chosen_threshold, deferral_rule, fitting_part
+from envise_tf.deferral import Threshold, deferral_rule, fitting_part, threshold_on
 from envise_tf.efficiency import Adaptation, macs, measured_milliseconds
 from envise_tf.errors import UserError
 from envise_tf.evaluation import Evaluation, HeldBackImages, Work, figures
@@ -71,7 +71,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
 def _held_back(finished: FinishedRun, networks: Networks, batch_size: int) -> HeldBackImages:
     job = finished.job
-    batches = job.held_back.images().unbatch().take(job.settings.held_back).batch(batch_size).prefetch(2)
+    batches = job.held_back_images(batch_size).prefetch(2)
     parts, teacher_class = [], []
     for images in fitting.track(batches.as_numpy_iterator(), "held-back images"):
         parts.append(networks.student(images))
@@ -107,15 +107,8 @@ def _fitted_scores(held_back: HeldBackImages, needed: str | None) -> tuple[dict[
 def _threshold(
     held_back: HeldBackImages, score: OutlierScore, networks: Networks, settings: EvaluateSettings
 ) -> Threshold:
-    seen = held_back.seen_by(score)
-    return chosen_threshold(
-        settings.rule,
-        seen.where(held_back.is_fitting),
-        seen.where(~held_back.is_fitting),
-        len(networks.teacher_classes),
-        settings.per_class,
-        **_rule_options(settings),
-    )
+    seen, classes = held_back.seen_by(score), len(networks.teacher_classes)
+    return threshold_on(seen, settings.rule, classes, settings.per_class, **_rule_options(settings))
 
 
 def _rule_options(settings: EvaluateSettings) -> dict[str, float]:

@@ -47,6 +47,25 @@ def track(dataset: tf.data.Dataset, about: str, total: int | None = None) -> Ite
     return rich.progress.track(dataset, about, total=total, transient=True)
 
 
+def progress(counted: str, console: Console | None = None) -> Progress:
+    """Returns a bar with what is done, how long it has taken and how long it will.
+
+    Args:
+        counted: stands behind the numbers, such as "steps, time".
+        console: where it is shown; None is the terminal.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(counted),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
 class Recorder(tf.keras.callbacks.Callback):
     """Ends every window with a checkpoint and a line of the log, so that a run can be killed at any moment.
 
@@ -102,16 +121,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
     def __init__(self, windows: int, steps_a_window: int, first_window: int) -> None:
         super().__init__()
         self._console = Console()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps, time"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=self._console,
-        )
+        self._progress = progress("steps, time", self._console)
         self._windows = windows
         total = windows * steps_a_window
         self._task = self._progress.add_task("", total=total, completed=first_window * steps_a_window)

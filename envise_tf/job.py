@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from envise_tf import fitting
 from envise_tf.errors import UserError, nearest_names
@@ -47,6 +48,10 @@ class Job:
     def size(self) -> int:
         """Side of the images in pixels."""
         return int(self.stream.source.size or 0)
+
+    def held_back_images(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the images that thresholds are chosen on, in uint8 batches; the last may be smaller."""
+        return self.held_back.images().unbatch().take(self.settings.held_back).batch(batch_size)
 
     @property
     def inliers(self) -> tuple[int, ...] | None:

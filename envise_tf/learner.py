@@ -46,7 +46,6 @@ class Learner:
         self._rate = tf.Variable(rate, trainable=False, dtype=tf.float32)
         self._seed, self.steps = seed, 0
         distiller = compiled(Distiller(student, teacher, classes, objectives), lambda: self._rate, lambda: self._rate)
-        self._optimizer = distiller.optimizer
         options = vars(augmentation)
 
         def step(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -55,7 +54,7 @@ class Learner:
         specs = [tf.TensorSpec((batch_size, *student.input_shape[1:]), tf.uint8), tf.TensorSpec((2,), tf.int64)]
         self._step = tf.function(step, specs, autograph=False)
         self._step.get_concrete_function()  # tracing makes the optimiser's variables, which a snapshot holds
-        self._metrics = distiller
+        self._distiller = distiller
 
     def learn(self, images: np.ndarray) -> None:
         """Takes one step on uint8 images (batch_size, height, width, 3)."""
@@ -85,16 +84,16 @@ class Learner:
 
     def means(self) -> dict[str, float]:
         """Returns the mean of every loss and figure since the last call."""
-        values = {metric.name: float(metric.result()) for metric in self._metrics.metrics}
-        self._metrics.reset_metrics()
+        values = {metric.name: float(metric.result()) for metric in self._distiller.metrics}
+        self._distiller.reset_metrics()
         return values
 
     def snapshot(self) -> dict[str, Any]:
         """Returns all that `restore` needs, as arrays."""
         return {
             "student": self.student.get_weights(),
-            "optimizer": [variable.numpy() for variable in self._optimizer.weights],
-            "metrics": [metric.get_weights() for metric in self._metrics.metrics],
+            "optimizer": [variable.numpy() for variable in self._distiller.optimizer.weights],
+            "metrics": [metric.get_weights() for metric in self._distiller.metrics],
             "rate": float(self._rate),
             "steps": self.steps,
         }
@@ -102,9 +101,9 @@ class Learner:
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Makes this the learner, of the same arguments, that `snapshot` was taken of."""
         self.student.set_weights(snapshot["student"])
-        for variable, value in zip(self._optimizer.weights, snapshot["optimizer"], strict=True):
+        for variable, value in zip(self._distiller.optimizer.weights, snapshot["optimizer"], strict=True):
             variable.assign(value)
-        for metric, weights in zip(self._metrics.metrics, snapshot["metrics"], strict=True):
+        for metric, weights in zip(self._distiller.metrics, snapshot["metrics"], strict=True):
             metric.set_weights(weights)
         self._rate.assign(snapshot["rate"])
         self.steps = snapshot["steps"]

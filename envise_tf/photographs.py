@@ -24,7 +24,11 @@ def decoded_square(content: bytes, size: int) -> np.ndarray:
         OSError or another error of the decoder: the bytes are damaged or no image.
     """
     with Image.open(io.BytesIO(content)) as opened:
-        image = _as_rgb(ImageOps.exif_transpose(opened))
+        return central_square(_as_rgb(ImageOps.exif_transpose(opened)), size)
+
+
+def central_square(image: Image.Image, size: int) -> np.ndarray:
+    """Returns the central square of an RGB image, resized (bilinear, antialiased): uint8 (size, size, 3), 0..255."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.crop((left, top, left + side, top + side))

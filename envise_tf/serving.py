@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy import stats
 
 from envise_tf.cascade import is_deferred
-from envise_tf.deferral import HeldBack, Threshold, chosen_threshold, fitting_part
+from envise_tf.deferral import HeldBack, Threshold, fitting_part, threshold_on
 from envise_tf.distiller import student_class_of
 from envise_tf.outliers import DEFAULT_SCORES, NotApplicable, OutlierScore, outlier_score
 from envise_tf.outliers.outputs import Observer, Outputs
@@ -151,8 +151,7 @@ def serving_student(
     score = _fitted_score(outputs.chosen(is_fitting), pseudo_label[is_fitting])
     scores = _traced(score, network)(outputs.logits, outputs.features).numpy()
     seen = HeldBack.of(scores, outputs.logits.argmax(axis=-1), pseudo_label)
-    parts = seen.where(is_fitting), seen.where(~is_fitting)
-    threshold = chosen_threshold("risk", *parts, len(classes), epsilon=epsilon, confidence=confidence)
+    threshold = threshold_on(seen, "risk", len(classes), epsilon=epsilon, confidence=confidence)
     references = np.sort(scores[~is_fitting])
     return ServingStudent(network, classes, score, threshold, references[:: -(-len(references) // _MOST_REFERENCES)])
 

@@ -29,7 +29,6 @@ from typing import Any, TextIO
 import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from envise_tf import fitting
@@ -42,7 +41,7 @@ from envise_tf.images.source import Source
 from envise_tf.lifecycle import Answered, Lifecycle, Work
 from envise_tf.networks.loading import Classifier, load_classifier, load_generic
 from envise_tf.objectives import objective
-from envise_tf.record import Record, as_figures, read_record
+from envise_tf.record import ANSWERS, COUNTS, Record, as_figures, read_record
 from envise_tf.report.timeline import write_stream_report
 from envise_tf.run import Run, provenance
 from envise_tf.settings import Policy, StreamSettings
@@ -50,8 +49,6 @@ from envise_tf.settings import Policy, StreamSettings
 POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
 
-_ANSWERS = ("image", "phase", "state", "label", "by_student", "score", "asked", "teacher", "truth")
-_WORK = ("image", *(field.name for field in dataclasses.fields(Work)))
 
 _LONGEST_ROW = 4096
 _STATE = "state.pkl"
@@ -277,8 +274,8 @@ class Log:
         self._given = _last_number(folder / "answers.csv")
         _drop(folder / "work.csv", lambda line: line.startswith("image") or int(line.partition(",")[0]) < first)
         _drop(folder / "events.jsonl", lambda line: json.loads(line)["image"] < first)
-        self._answers = _opened(folder / "answers.csv", _ANSWERS)
-        self._work = _opened(folder / "work.csv", _WORK)
+        self._answers = _opened(folder / "answers.csv", ANSWERS)
+        self._work = _opened(folder / "work.csv", ("image", *COUNTS))
         self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
 
     def __enter__(self) -> Log:
@@ -312,7 +309,7 @@ class Log:
         rows = [row for row in zip(*columns, strict=True) if row[0] > self._given]
         csv.writer(self._answers, lineterminator="\n").writerows(rows)
         last = int(batch.numbers[-1])
-        csv.writer(self._work, lineterminator="\n").writerow((last, *dataclasses.astuple(work)))
+        csv.writer(self._work, lineterminator="\n").writerow((last, *(getattr(work, name) for name in COUNTS)))
         for event in events:
             self._events.write(json.dumps({"image": last, **event}) + "\n")
         for file in (self._answers, self._work, self._events):
@@ -356,15 +353,7 @@ class _View:
     def __init__(self, settings: StreamSettings, sight: Sight, lifecycle: Lifecycle) -> None:
         self._lifecycle, self._names = lifecycle, sight.teacher.class_names
         self._flops = macs(lifecycle.network()).flops, macs(sight.teacher.model).flops
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("images,"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
+        self._progress = fitting.progress("images,")
         self._task = self._progress.add_task(settings.policy, total=sight.frames.length, completed=lifecycle.position)
         self._live = Live(console=_CONSOLE, refresh_per_second=2, transient=True)
         self._begun, self._first = time.monotonic(), lifecycle.position

@@ -42,8 +42,8 @@ from rich.table import Table
 
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
-from envise_tf.export.golden import golden_arrays, network_of
-from envise_tf.export.runtime import Cascade, LceNetwork, Network
+from envise_tf.export.golden import golden_arrays
+from envise_tf.export.runtime import Cascade, LceNetwork, Network, network_of
 from envise_tf.run import Run
 from envise_tf.settings import parsed_plain
 

@@ -74,7 +74,7 @@ def _loaded(folder: str, which: str) -> tuple[Callable[[Any], Any], Callable[[],
     import numpy as np
 
     from envise_tf.export.bundle import load_bundle
-    from envise_tf.export.runtime import Cascade, TfliteNetwork
+    from envise_tf.export.runtime import Cascade, network_of
 
     bundle = load_bundle(folder)
 
@@ -83,7 +83,7 @@ def _loaded(folder: str, which: str) -> tuple[Callable[[Any], Any], Callable[[],
             return file["images"]
 
     if which == "teacher":
-        teacher = TfliteNetwork(bundle.content("teacher"), str(bundle.path("teacher")))
+        teacher = network_of(bundle, "teacher")
         return (lambda image: teacher(image[np.newaxis])), images
     return Cascade(bundle, builtin=which == "student_builtin").classify, images
 

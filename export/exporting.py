@@ -20,7 +20,7 @@ from rich.table import Table
 
 from envise_tf import fitting
 from envise_tf.cascade import is_deferred
-from envise_tf.deferral import HeldBack, Threshold, chosen_threshold, fitting_part
+from envise_tf.deferral import HeldBack, Threshold, threshold_on
 from envise_tf.distiller import student_class_of
 from envise_tf.efficiency import Macs, gie, macs, speedup
 from envise_tf.errors import UserError
@@ -35,8 +35,9 @@ from envise_tf.export.bundle import (
     write_manifest,
 )
 from envise_tf.export.conversion import converted_builtin, converted_student, converted_teacher, output_indices
-from envise_tf.export.golden import DECISIONS, asked, clear_images, golden_answers, network_of
+from envise_tf.export.golden import DECISIONS, asked, clear_images, golden_answers
 from envise_tf.export.originals import Answering, EvaluatedRun, evaluated_run
+from envise_tf.export.runtime import network_of
 from envise_tf.export.settings import ExportSettings
 from envise_tf.job import Job
 from envise_tf.run import provenance
@@ -115,7 +116,7 @@ def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
 
 def _held_back(job: Job) -> np.ndarray:
     """Returns the held-back images of the stream that the run was evaluated on, uint8 (n, size, size, 3)."""
-    batches = job.held_back.images().unbatch().take(job.settings.held_back).batch(_SAMPLES)
+    batches = job.held_back_images(_SAMPLES)
     return np.concatenate(list(fitting.track(batches.as_numpy_iterator(), "held-back images")))
 
 
@@ -145,15 +146,8 @@ def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, held_back: np.ndarray)
     student_class = student_class_of(run.finished.teacher_classes, len(bundle.class_names))
     pseudo_label = student_class[run.teacher_said(held_back)["logits"].argmax(axis=-1)]
     seen = HeldBack.of(said["score"], said["logits"].argmax(axis=-1), pseudo_label)
-    is_fitting = fitting_part(len(held_back))
-    return chosen_threshold(
-        twin.threshold.rule,
-        seen.where(is_fitting),
-        seen.where(~is_fitting),
-        len(bundle.teacher_classes),
-        twin.per_class,
-        **twin.threshold.options,
-    )
+    classes = len(bundle.teacher_classes)
+    return threshold_on(seen, twin.threshold.rule, classes, twin.per_class, **twin.threshold.options)
 
 
 def _golden_rows(bundle: Bundle, which: Student, samples: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import Bundle, File, Student
-from envise_tf.export.runtime import Cascade, LceNetwork, Network, TfliteNetwork
+from envise_tf.export.runtime import Cascade, Network, network_of
 
 GOLDEN_IMAGES = 32
 
@@ -25,12 +25,6 @@ DECISIONS: dict[Student, tuple[str, str]] = {
     "student_builtin": ("builtin_label", "builtin_by_student"),
 }
 """The arrays with the answers of each student's cascade."""
-
-
-def network_of(bundle: Bundle, which: File, threads: int = 1) -> Network:
-    """Returns the network in a file of a bundle, in the interpreter that the manifest names."""
-    kind = LceNetwork if bundle.manifest[which]["runtime"] == "lce" else TfliteNetwork
-    return kind(bundle.content(which), str(bundle.path(which)), threads)
 
 
 def golden_arrays(bundle: Bundle) -> dict[str, np.ndarray]:

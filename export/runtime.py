@@ -30,7 +30,7 @@ import numpy as np
 from envise_tf import cascade
 from envise_tf.cascade import Answer, Answers
 from envise_tf.errors import UserError
-from envise_tf.export.bundle import Bundle, Student, load_bundle
+from envise_tf.export.bundle import Bundle, File, Student, load_bundle
 from envise_tf.export.flatbuffer import check_flatbuffer
 
 _TFLITE_MODULES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
@@ -116,6 +116,16 @@ class TfliteNetwork:
         self._interpreter.set_tensor(self._input_index, image)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._output_indices]
+
+
+def network_of(bundle: Bundle, which: File, threads: int = 1) -> Network:
+    """Returns the network in a file of a bundle, in the interpreter that the manifest names.
+
+    Raises:
+        UserError: the interpreter is not installed, or refuses the file.
+    """
+    kind = LceNetwork if bundle.manifest[which]["runtime"] == "lce" else TfliteNetwork
+    return kind(bundle.content(which), str(bundle.path(which)), threads)
 
 
 @dataclass
@@ -253,18 +263,16 @@ class Cascade:
         return logits
 
     def _student_network(self, which: Student) -> Network:
-        path, content = self.bundle.path(which), self.bundle.content(which)
-        network: Network = (LceNetwork if which == "student" else TfliteNetwork)(content, str(path), self._threads)
+        network = network_of(self.bundle, which, self._threads)
         outputs = self.bundle.manifest[which]["outputs"]
         logits = (1, len(self.bundle.teacher_classes))
-        self._check_network(path, network, {outputs["logits"]: logits, outputs["score"]: (1, 1)})
+        self._check_network(self.bundle.path(which), network, {outputs["logits"]: logits, outputs["score"]: (1, 1)})
         return network
 
     def _teacher_network(self) -> Network:
-        path = self.bundle.path("teacher")
-        network = TfliteNetwork(self.bundle.content("teacher"), str(path), self._threads)
+        network = network_of(self.bundle, "teacher", self._threads)
         output = self.bundle.manifest["teacher"]["outputs"]["logits"]
-        self._check_network(path, network, {output: (1, len(self.bundle.class_names))})
+        self._check_network(self.bundle.path("teacher"), network, {output: (1, len(self.bundle.class_names))})
         return network
 
     def _check_network(self, path: Path, network: Network, shapes: dict[int, tuple[int, ...]]) -> None:

@@ -29,7 +29,8 @@ from rich.table import Table
 from envise_tf.cascade import is_deferred
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, load_bundle
-from envise_tf.export.golden import DECISIONS, NETWORKS, asked, golden_answers, golden_arrays, network_of
+from envise_tf.export.golden import DECISIONS, NETWORKS, asked, golden_answers, golden_arrays
+from envise_tf.export.runtime import network_of
 from envise_tf.export.settings import VerifySettings
 from envise_tf.settings import parsed_plain
 

@@ -25,17 +25,16 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.named_files import named_text, shipped_texts
 from envise_tf.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -225,33 +224,14 @@ def load_space(name_or_path: str) -> Space:
     Raises:
         UserError: it cannot be read, or says something that is not allowed.
     """
-    name, text = _read(name_or_path)
+    name, text = named_text(name_or_path, _shipped(), "search space")
     with _told_of(name):
         return Space(name, {key: _dimension(key, entry) for key, entry in _entries(text).items()})
 
 
 def _shipped() -> dict[str, str]:
     """Returns the text of each shipped space by its name."""
-    files = [file for file in (resources.files(__package__) / "spaces").iterdir() if file.name.endswith(".yaml")]
-    return {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in files}
-
-
-def _read(name_or_path: str) -> tuple[str, str]:
-    """Returns the name and the text of a space."""
-    shipped = _shipped()
-    if name_or_path in shipped:
-        return name_or_path, shipped[name_or_path]
-    path = Path(name_or_path).expanduser()
-    if path.suffix not in (".yaml", ".yml") and os.sep not in name_or_path:
-        raise UserError(
-            f"no search space is called {name_or_path}: expected a shipped one or the path of a YAML file; "
-            + nearest_names(name_or_path, shipped)
-        )
-    try:
-        return path.stem, path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"cannot read the search space {path} ({reason}): expected a YAML file") from error
+    return shipped_texts(resources.files(__package__) / "spaces")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from PIL import Image
 
 from envise_tf.errors import UserError
 from envise_tf.images.source import UNLABELLED
-from envise_tf.photographs import decoded_square, images_below
+from envise_tf.photographs import central_square, decoded_square, images_below
 
 _LOG = logging.getLogger("envise_tf")
 
@@ -273,8 +273,4 @@ def _grabbed(capture: Any) -> Iterator[tuple[int, bool]]:
 
 def _square(pixels: np.ndarray, size: int) -> np.ndarray:
     """Returns the central square of a frame, resized: uint8 RGB, (size, size, 3); `pixels` are BGR."""
-    height, width, _ = pixels.shape
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = np.ascontiguousarray(pixels[top : top + side, left : left + side, ::-1])
-    return np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BILINEAR))
+    return central_square(Image.fromarray(np.ascontiguousarray(pixels[..., ::-1])), size)

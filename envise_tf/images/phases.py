@@ -28,7 +28,7 @@ import yaml
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.images.frames import Frame, Frames
-from envise_tf.images.halves import Part, Protocol, is_in_part
+from envise_tf.images.halves import Part, Protocol
 from envise_tf.images.scenario import load_scenario
 from envise_tf.images.source import Source
 from envise_tf.images.stream import Augmentation, Stream
@@ -157,11 +157,7 @@ class PhasedFrames(Frames):
     def _label_counts(self) -> np.ndarray:
         """Returns how many unseen images each label has: int64, (labels,); each label of a phase has some."""
         labels = sorted({label for phase in self.phases for label in phase.shares})
-        examples = self._source.examples("train", labels)
-        unseen = examples.filter(lambda example: is_in_part(example["fingerprint"], _PART, self._protocol))
-        counts = np.zeros(len(self.class_names), np.int64)
-        for batch in unseen.map(lambda example: example["label"]).batch(1024).as_numpy_iterator():
-            counts += np.bincount(batch, minlength=len(counts))
+        counts = Stream(self._source, _PART, self._protocol, tuple(labels), None, 1, 1, self._seed).label_counts
         missing = [self.class_names[label] for label in labels if not counts[label]]
         if missing:
             raise UserError(

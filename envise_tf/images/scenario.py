@@ -12,16 +12,15 @@ A scenario is a YAML file, shipped in `scenarios/` or the user's own:
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.named_files import named_text, shipped_texts
 
 Kind = Literal["inlier", "outlier", "absent"]
 
@@ -77,7 +76,7 @@ def load_scenario(name_or_path: str, class_names: Sequence[str]) -> Scenario:
     Raises:
         UserError: there is no such scenario, or it is not one for these classes.
     """
-    name, text = _text(name_or_path)
+    name, text = named_text(name_or_path, _shipped(""), "scenario")
     fields = _fields(name, text)
     if not class_names:
         raise UserError(f"scenario {name} names classes, but the images have none: choose a labelled source")
@@ -103,26 +102,7 @@ def class_groups(source: str) -> dict[str, tuple[str, ...]]:
 
 def _shipped(folder: str) -> dict[str, str]:
     """Returns the text of each YAML file in a folder of the shipped scenarios, by its name without the ending."""
-    root = resources.files("envise_tf.images") / "scenarios" / folder
-    files = [file for file in root.iterdir() if file.name.endswith(".yaml")]
-    return {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in files}
-
-
-def _text(name_or_path: str) -> tuple[str, str]:
-    shipped = _shipped("")
-    if name_or_path in shipped:
-        return name_or_path, shipped[name_or_path]
-    path = Path(name_or_path).expanduser()
-    if path.suffix not in (".yaml", ".yml") and os.sep not in name_or_path:
-        raise UserError(
-            f"no scenario is called {name_or_path}: expected a shipped one or the path of a YAML file; "
-            + nearest_names(name_or_path, shipped)
-        )
-    try:
-        return path.stem, path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"cannot read the scenario file {path} ({reason}): expected a YAML file") from error
+    return shipped_texts(resources.files("envise_tf.images") / "scenarios" / folder)
 
 
 def _fields(name: str, text: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class Stream:
         """Share of each label's images that a window keeps, so that the rest follows the prior; None keeps all."""
         if self.prior is None:
             return None
-        counts = self._label_counts
+        counts = self.label_counts
         wanted = np.zeros(len(counts))
         wanted[list(self.prior)] = list(self.prior.values())
         missing = [self.source.class_names[i] for i in np.flatnonzero((wanted > 0) & (counts == 0))]
@@ -161,7 +161,8 @@ class Stream:
         return ratio / ratio.max()
 
     @cached_property
-    def _label_counts(self) -> np.ndarray:
+    def label_counts(self) -> np.ndarray:
+        """How many images of the part each label has, int64 (labels of the source,); counted in one pass."""
         counts = np.zeros(len(self.source.class_names), np.int64)
         for labels in self._examples().map(lambda example: example["label"]).batch(1024).as_numpy_iterator():
             counts += np.bincount(labels, minlength=len(counts))
