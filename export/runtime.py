@@ -122,10 +122,11 @@ def network_of(bundle: Bundle, which: File, threads: int = 1) -> Network:
     """Returns the network in a file of a bundle, in the interpreter that the manifest names.
 
     Raises:
-        UserError: the interpreter is not installed, or refuses the file.
+        UserError: the bundle has no such file, the interpreter is not installed, or refuses it.
     """
+    content, path = bundle.content(which), bundle.path(which)
     kind = LceNetwork if bundle.manifest[which]["runtime"] == "lce" else TfliteNetwork
-    return kind(bundle.content(which), str(bundle.path(which)), threads)
+    return kind(content, str(path), threads)
 
 
 @dataclass
