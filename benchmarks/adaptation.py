@@ -23,7 +23,7 @@ What keeps the comparison fair (our choices):
   any that is, so that the sign test can still use it; where no pair lacks it, Student's paired t says how large the
   difference is. With six pairs the sign test's p cannot be below 0.03.
 
-The default takes about 35 minutes on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 28
+The default takes about an hour on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 28
 after it (4.6 passes over 4,200). Convergence takes tens of passes: what is measured is the first 300 steps after a
 change. With time to spare, give more windows: --before 20 --after 25 --every 60.
 --trial true tries everything in a minute or two, with figures that mean nothing.
