@@ -47,7 +47,9 @@ class Distiller(tf.keras.Model):
         self._student_split = split(student)
         self._classes = tf.constant(classes, tf.int64)
         self._student_class = tf.constant(student_class_of(classes, self._teacher_split.head.output_shape[-1]))
-        self._means: dict[str, tf.keras.metrics.Mean] = {}
+        figures = [name for each in self._objectives.values() for name in each.figures]
+        # Made here and not when first met: in a step, each replica would make its own.
+        self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", *self._objectives, *figures, "agreement")}
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.student(images, training=training)
@@ -68,9 +70,8 @@ class Distiller(tf.keras.Model):
         variables = self.student.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
         agreement = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
-        return self._logged({"loss": total, **losses, **figures}) | self._logged(
-            {"agreement": agreement[0]}, agreement[1]
-        )
+        means = _of_the_whole_batch({"loss": total, **losses, **figures})
+        return self._logged(means) | self._logged({"agreement": agreement[0]}, agreement[1])
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         images, teacher_logits = data
@@ -97,10 +98,14 @@ class Distiller(tf.keras.Model):
 
     def _logged(self, values: Mapping[str, tf.Tensor], count: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         for name, value in values.items():
-            if name not in self._means:
-                self._means[name] = tf.keras.metrics.Mean(name)
             self._means[name].update_state(value, sample_weight=count)
         return {name: self._means[name].result() for name in values}
+
+
+def _of_the_whole_batch(parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns what each replica has to log, so that the mean over replicas is the sum of their parts."""
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return parts if replicas == 1 else {name: part * replicas for name, part in parts.items()}
 
 
 def student_class_of(classes: Sequence[int], teacher_classes: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.report.curves import save_curves
 from envise_tf.run import Run, provenance
 from envise_tf.settings import EvaluateSettings, TrainSettings
+from envise_tf.strategy import Replicas, is_chief, replicas_of
 
 _CONSOLE = Console()
 
 
 def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
     """Distils a student, evaluates the run, and does the same for its twin, as far as the settings ask for it.
+
+    Where several workers distil, the chief alone evaluates.
 
     Args:
         settings: see there.
@@ -38,50 +42,60 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
         UserError: as in `distil` and `evaluate`.
     """
     run = distil(settings, resumed)
-    if settings.evaluate:
-        evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
-    else:
-        _CONSOLE.print(f"next: python -m envise_tf.evaluate {run.folder}", soft_wrap=True)
+    if is_chief(settings):
+        if settings.evaluate:
+            evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
+        else:
+            _CONSOLE.print(f"next: python -m envise_tf.evaluate {run.folder}", soft_wrap=True)
     if settings.with_twin:
-        twin = Run(run.folder / "twin")
+        twin = Run(Path(settings.out or run.folder) / "twin")
         # No generic twin is shipped: it learns from scratch.
         asked = dataclasses.replace(settings, twin=True, with_twin=False, student_init="scratch", out=str(twin.folder))
         distilled_and_evaluated(asked, twin.settings_file.exists())
     return run
 
 
-def distil(settings: TrainSettings, resumed: bool) -> Run:
+def distil(
+    settings: TrainSettings,
+    resumed: bool,
+    until: int | None = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> Run:
     """Distils a student and writes student.keras, teacher.keras, classes.json, result.json and curves.png to its run.
 
     Args:
         settings: see there.
         resumed: go on with the run in settings.out.
+        until: see `fitting.fitted`; resumed without it, or with a later window, the training goes on.
+        callbacks: told of each window, its agreement on held-back images as `val_agreement` among the logs.
 
     Raises:
         UserError: anything the settings name is missing or does not fit the rest, before the long work starts; or
             the loss is not finite.
     """
+    replicas = replicas_of(settings)
     job = found_job(settings)
-    run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "train")
-    fitting.prepare(settings.seed, settings.precision)
-    classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job)
-    names = ", ".join(_names(job, classes))
-    _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
-    student = _student(job, classes)
-    distiller = _distiller(job, student, classes)
-    held_back = _answered(job)
-    larq.models.summary(student)
-    if not resumed:
-        run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
-        run.begin(settings)
-    entries = _fitted(job, run, distiller, held_back)
-    student = fitting.in_float32(student, lambda: _new_student(job, len(classes)), settings)
-    run.save("student.keras", student.save)
-    run.save("teacher.keras", job.teacher.model.save)
-    save_curves(entries, run.folder / "curves.png")
-    result = _result(job, student, classes, entries)
-    run.write_json("result.json", result)
-    _show(result, run)
+    with replicas.run(settings, "train", resumed) as run:
+        fitting.prepare(settings.seed, settings.precision)
+        classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job)
+        names = ", ".join(_names(job, classes))
+        _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
+        student = _student(job, classes)
+        distiller = _distiller(job, replicas, student, classes)
+        held_back = _answered(job)
+        larq.models.summary(student)
+        if not resumed:
+            run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
+            run.begin(settings)
+        entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until)
+        replicas.copied_back(distiller.student, student)
+        student = fitting.in_float32(student, lambda: _new_student(job, len(classes)), settings)
+        run.save("student.keras", student.save)
+        run.save("teacher.keras", job.teacher.model.save)
+        save_curves(entries, run.folder / "curves.png")
+        result = _result(job, student, classes, entries)
+        run.write_json("result.json", result)
+        _show(result, run)
     return run
 
 
@@ -103,23 +117,40 @@ def _new_student(job: Job, classes: int) -> tf.keras.Model:
     return residual_student(job.size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
 
-def _distiller(job: Job, student: tf.keras.Model, classes: list[int]) -> Distiller:
+def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: list[int]) -> Distiller:
     settings = job.settings
-    return compiled(
-        Distiller(student, job.teacher.model, classes, job.objectives),
-        binary_rate=fitting.cosine_rate(settings, settings.learning_rate * settings.binary_rate),
-        float_rate=fitting.cosine_rate(settings, settings.learning_rate),
-    )
+    student, teacher = replicas.copied(student), replicas.copied(job.teacher.model)
+    with replicas.scope():
+        return compiled(
+            Distiller(student, teacher, classes, job.objectives),
+            binary_rate=fitting.cosine_rate(settings, settings.learning_rate * settings.binary_rate),
+            float_rate=fitting.cosine_rate(settings, settings.learning_rate),
+        )
 
 
-def _fitted(job: Job, run: Run, distiller: Distiller, held_back: tf.data.Dataset) -> list[dict[str, Any]]:
+def _fitted(
+    job: Job,
+    run: Run,
+    replicas: Replicas,
+    distiller: Distiller,
+    held_back: tf.data.Dataset,
+    callbacks: Sequence[tf.keras.callbacks.Callback],
+    until: int | None,
+) -> list[dict[str, Any]]:
     settings = job.settings
     augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
-    callbacks = []
+    boards = []
     if settings.tensorboard:
-        callbacks.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
+        boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
     return fitting.fitted(
-        distiller, lambda first: job.stream.batches(augmentation, first), run, settings, held_back, callbacks
+        distiller,
+        lambda first: job.stream.batches(augmentation, first),
+        run,
+        settings,
+        replicas,
+        held_back,
+        [*boards, *callbacks],
+        until,
     )
 
 
@@ -132,13 +163,14 @@ def _answered(job: Job) -> tf.data.Dataset:
     if not logits:
         raise UserError(f"{job.stream.source.name} has no held-back image: expected some dozens; give a larger stream")
     answers = tf.data.Dataset.from_tensor_slices(np.concatenate(logits)).batch(job.settings.batch_size)
-    return tf.data.Dataset.zip((images.cache(), answers)).prefetch(2)
+    pairs = tf.data.Dataset.zip((images.cache(), answers)).prefetch(2)
+    return pairs.apply(tf.data.experimental.assert_cardinality(len(logits)))
 
 
 def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list[dict[str, Any]]) -> dict[str, Any]:
     settings = job.settings
     seconds = sum(entry["seconds"] for entry in entries)
-    steps = fitting.steps(settings)
+    steps = len(entries) * (settings.window // settings.batch_size)
     return {
         "agreement": entries[-1]["val_agreement"],
         "images_per_second": steps * settings.batch_size / seconds,

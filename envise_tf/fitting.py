@@ -14,7 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from envise_tf.errors import UserError
 from envise_tf.run import Run
-from envise_tf.settings import FitSettings
+from envise_tf.settings import FitSettings, TeachSettings, TrainSettings
+from envise_tf.strategy import Replicas
+
+
+class DivergenceError(UserError):
+    """The loss is no longer finite."""
 
 
 def prepare(seed: int, precision: str = "float32") -> None:
@@ -95,7 +100,7 @@ class Recorder(tf.keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if logs and not math.isfinite(logs["loss"]):
-            raise UserError(
+            raise DivergenceError(
                 f"the loss became {logs['loss']} in window {len(self.entries)}, step {batch}: "
                 "start again with a lower --learning_rate or a lower weight of the objectives"
             )
@@ -148,9 +153,11 @@ def fitted(
     model: tf.keras.Model,
     batches: Callable[[int], tf.data.Dataset],
     run: Run,
-    settings: FitSettings,
+    settings: TeachSettings | TrainSettings,
+    replicas: Replicas,
     validation: tf.data.Dataset | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    until: int | None = None,
 ) -> list[dict[str, Any]]:
     """Fits a compiled model window by window, from the run's latest checkpoint on; returns the run's log.
 
@@ -159,19 +166,26 @@ def fitted(
         batches: the endless stream of batches from a window on, given its number.
         run: where checkpoints and log are kept.
         settings: how long.
-        validation: what is measured after each window.
+        replicas: who share each batch; the model must be in their scope.
+        validation: what is measured after each window, of a known number of batches.
         callbacks: called after the checkpoint is written.
+        until: the window after which to pause; rates fall as if the training went on to its end. None is the end.
     """
     recorder = Recorder(run, model)
     first = recorder.restore()
+    replicas.require_same(first, settings)
     steps_a_window = settings.window // settings.batch_size
-    with ProgressBar(settings.windows, steps_a_window, first) as bar:
+    windows = until or settings.windows
+    # Left to choose, Keras adds up over workers what its metrics have already added up.
+    model.distribute_reduction_method = "first"
+    with ProgressBar(windows, steps_a_window, first) as bar:
         model.fit(
-            batches(first),
-            validation_data=validation,
+            replicas.shares(batches(first)),
+            validation_data=None if validation is None else replicas.shares(validation),
+            validation_steps=None if validation is None else len(validation),
             steps_per_epoch=steps_a_window,
             initial_epoch=first,
-            epochs=settings.windows,
+            epochs=windows,
             callbacks=[recorder, *callbacks, bar],
             verbose=0,
         )

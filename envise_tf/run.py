@@ -71,6 +71,14 @@ class Run:
     def log_file(self) -> Path:
         return self.folder / "log.jsonl"
 
+    def copy_state(self, folder: Path) -> None:
+        """Copies all that resuming reads to another folder: log, checkpoints and the files of `write_json`."""
+        for path in (self.log_file, *self.folder.glob("*.json")):
+            if path.exists():
+                shutil.copy(path, folder)
+        if self.checkpoints.exists():
+            shutil.copytree(self.checkpoints, folder / self.checkpoints.name)
+
     def write(self, path: Path, text: str) -> None:
         """Writes a file whole or not at all."""
         with _whole(path) as unfinished:

@@ -45,13 +45,15 @@ class FitSettings:
     Args:
         windows: how long to train, in windows.
         window: images a window; checkpoint, measurement and log come once a window.
-        batch_size: images a step.
+        batch_size: images a step, over all replicas.
         learning_rate: its peak; a cosine leads from it to zero.
         warmup: share of the steps in which the rate rises from zero.
         flip: mirror images at random.
         shift: largest random shift, as a share of the side.
         cutout: side of a grey square laid over each image, as a share of the side.
         precision: mixed_bfloat16 computes in bfloat16; about twice as fast on processors with AVX512-BF16 or AMX.
+        strategy: how many train together: one device, mirrored (all GPUs of this machine), multi_worker (the processes
+            that TF_CONFIG names) or tpu; see docs/distributed.md.
         seed: the same settings and seed give the same network.
     """
 
@@ -64,6 +66,7 @@ class FitSettings:
     shift: float = 0.1
     cutout: float = 0.0
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    strategy: Literal["one", "mirrored", "multi_worker", "tpu"] = "one"
     seed: int = 0
 
 
@@ -153,6 +156,29 @@ class TrainSettings(ImageSettings, FitSettings):
     evaluate: bool = True
     epsilon: float = 0.05
     out: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepSettings(TrainSettings):
+    """How the best settings of a training are searched; those of a training are what every trial starts from.
+
+    Args:
+        trials: how many. With hyperband a rung counts as a trial, and the last bracket may end early.
+        tuner: bayesian learns from earlier trials, hyperband gives most trials few windows and the best ones all,
+            random does neither.
+        objective: what is searched for, on held-back stream images: gie (work saved where the cascade answers as the
+            teacher does), auroc (how well the score tells that the student agrees with the teacher) or agreement.
+        faithful: for gie, the least share of images on which the cascade must answer as the teacher does.
+        space: name of a shipped search space, or your own YAML file; see docs/tuning.md.
+        lost_after: seconds without a sign of life after which the trial of a worker is given to another.
+    """
+
+    trials: int = 20
+    tuner: Literal["bayesian", "hyperband", "random"] = "bayesian"
+    objective: Literal["gie", "auroc", "agreement"] = "gie"
+    faithful: float = 0.95
+    space: str = "distillation"
+    lost_after: int = 60
 
 
 Policy = Literal["lifecycle", "never", "scheduled", "scratch"]
@@ -289,9 +315,9 @@ class EvaluateSettings:
     seed: int = 0
 
 
-Settings: TypeAlias = TeachSettings | TrainSettings | StreamSettings
+Settings: TypeAlias = TeachSettings | TrainSettings | SweepSettings | StreamSettings
 
-SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings, StreamSettings)
+SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings, SweepSettings, StreamSettings)
 
 PlainT = TypeVar("PlainT")
 
@@ -449,4 +475,6 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _preset_folder(command: str) -> Traversable:
-    return resources.files("envise_tf") / "presets" / command.split()[-1].lstrip("-")
+    name = command.split()[-1].lstrip("-")
+    # The trials of a sweep are trainings.
+    return resources.files("envise_tf") / "presets" / ("train" if name == "tuning" else name)

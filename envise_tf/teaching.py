@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import tensorflow as tf
 
@@ -16,6 +15,7 @@ from envise_tf.networks.loading import load_classifier
 from envise_tf.networks.teachers import keras_application, wide_resnet
 from envise_tf.run import Run, provenance
 from envise_tf.settings import TeachSettings
+from envise_tf.strategy import Replicas, replicas_of
 
 
 def teach(settings: TeachSettings, resumed: bool) -> Run:
@@ -28,39 +28,44 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     Raises:
         UserError: the source has no labels or cannot be read, the network does not fit it, or the loss is not finite.
     """
+    replicas = replicas_of(settings)
     if settings.source is None:
         raise UserError("no source is given: expected --source with labelled images, such as cifar100 or a folder")
     source = load_source(settings.source, settings.data_dir, settings.image_size)
     if not source.class_names:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
-    run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "teach")
-    fitting.prepare(settings.seed, settings.precision)
-    stream = _stream(settings, source)
-    model = _compiled(_network(settings, source), settings)
-    if not resumed:
-        run.begin(settings)
-    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
-    entries = fitting.fitted(model, lambda first: stream.labelled_batches(augmentation, first), run, settings)
-    final = fitting.in_float32(model, lambda: _network(settings, source), settings)
-    run.save("teacher.keras", final.save)
-    result = {
-        "accuracy": accuracy_on_test_split(final, source),
-        "seconds": sum(entry["seconds"] for entry in entries),
-        "architecture": {
-            "network": settings.network,
-            "size": final.input_shape[1],
-            "classes": len(source.class_names),
-            "depth": settings.depth,
-            "width": settings.width,
-        },
-        "parameters": final.count_params(),
-        "class_names": list(source.class_names),
-        "settings": dataclasses.asdict(settings),
-        **provenance(),
-    }
-    run.write_json("result.json", result)
-    print(f"accuracy on the test split: {result['accuracy']:.4f}")
-    print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
+    with replicas.run(settings, "teach", resumed) as run:
+        fitting.prepare(settings.seed, settings.precision)
+        stream = _stream(settings, source)
+        model = _network(settings, source)
+        trained = _compiled(replicas, model, settings)
+        if not resumed:
+            run.begin(settings)
+        augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
+        entries = fitting.fitted(
+            trained, lambda first: stream.labelled_batches(augmentation, first), run, settings, replicas
+        )
+        replicas.copied_back(trained, model)
+        final = fitting.in_float32(model, lambda: _network(settings, source), settings)
+        run.save("teacher.keras", final.save)
+        result = {
+            "accuracy": accuracy_on_test_split(final, source),
+            "seconds": sum(entry["seconds"] for entry in entries),
+            "architecture": {
+                "network": settings.network,
+                "size": final.input_shape[1],
+                "classes": len(source.class_names),
+                "depth": settings.depth,
+                "width": settings.width,
+            },
+            "parameters": final.count_params(),
+            "class_names": list(source.class_names),
+            "settings": dataclasses.asdict(settings),
+            **provenance(),
+        }
+        run.write_json("result.json", result)
+        print(f"accuracy on the test split: {result['accuracy']:.4f}")
+        print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
     return run
 
 
@@ -94,12 +99,10 @@ def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
     return classifier.model
 
 
-def _compiled(model: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
+def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
+    """Returns the network's copy in all replicas, ready for `fit`."""
+    model = replicas.copied(network)
     rate = fitting.cosine_rate(settings, settings.learning_rate)
-    optimizer = tf.keras.optimizers.SGD(
-        rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, jit_compile=False
-    )
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     classes = model.output_shape[-1]
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -108,9 +111,14 @@ def _compiled(model: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
             target, logits, from_logits=True, label_smoothing=settings.label_smoothing
         )
 
-    model.compile(
-        optimizer, loss, metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")], jit_compile=False
-    )
+    with replicas.scope():
+        optimizer = tf.keras.optimizers.SGD(
+            rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, jit_compile=False
+        )
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        model.compile(
+            optimizer, loss, metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")], jit_compile=False
+        )
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import tensorflow as tf
 
@@ -57,6 +57,8 @@ class AttentionTriplet(Objective):
         negative: whose ranking says which wrong class is the most probable: "student" or "teacher".
         squared: squared distances.
     """
+
+    figures: ClassVar[tuple[str, ...]] = ("zero_maps",)
 
     margin: float = 0.5
     anchor: Network = "student"

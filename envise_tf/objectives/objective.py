@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
 from envise_tf.attention import HeadPass
 from envise_tf.errors import UserError
+from envise_tf.strategy import summed_over_replicas
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,14 @@ class Objective(abc.ABC):
 
     Responsible for one number and the figures that explain it. Must not run a network: `Evidence` has what it needs.
 
+    Attributes:
+        figures: the names of the scalars that are logged beside the loss.
+
     Args:
         weight: what the term is multiplied with in the total.
     """
+
+    figures: ClassVar[tuple[str, ...]] = ()
 
     weight: float = 1.0
 
@@ -51,10 +58,16 @@ class Objective(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns the unweighted loss, a float32 scalar, and further scalars to log by name."""
+        """Returns the unweighted loss, a float32 scalar, and further scalars to log, by the names in `figures`.
+
+        All of them are means as `mean_of` takes them.
+        """
 
 
 def mean_of(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of float (batch,) `values` where bool (batch,) `chosen`; 0 when none is."""
+    """Returns the mean of float (batch,) `values` where bool (batch,) `chosen`; 0 when none is.
+
+    Where replicas share a batch, it is this replica's part of the mean over the whole batch: the parts add up to it.
+    """
     weights = tf.cast(chosen, values.dtype)
-    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), tf.reduce_sum(weights))
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), summed_over_replicas(tf.reduce_sum(weights)))
