@@ -47,6 +47,7 @@ setup(
         "river<0.22",  # later ones want NumPy 2
         "scikit-learn",
         "scipy",
+        "tensorboard",
         "tensorflow>=2.16,<2.17",
         "tensorflow-datasets",
         "tensorflow-metadata<1.17",

@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "test a finished run: student, teacher and cascade, with a report",
     "stream": "answer a stream with a student that adapts to it, again and again",
     "teach": "train a teacher, or with --student its generic student",
+    "tuning": "search the settings of a training",
     "export": "write the bundle of an evaluated run, for phones",
     "export.verify": "check a bundle: its files, its golden images, its agreement with Keras",
     "export.classify": "classify photographs with a bundle",
@@ -33,5 +34,5 @@ def main() -> None:
     if name not in COMMANDS:
         raise UserError(f"no command is called {name}: {nearest_names(name, COMMANDS)}")
     # Imported by name here, so that one command does not pay for another's imports.
-    module = "export.__main__" if name == "export" else name
+    module = f"{name}.__main__" if name in ("export", "tuning") else name
     importlib.import_module(f"envise_tf.{module}").main(sys.argv[2:])

@@ -49,7 +49,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     deferral_rule(settings.rule, _rule_options(settings))
     fitting.prepare(finished.job.settings.seed)
     networks = networks_of(finished)
-    held_back = _held_back(finished, networks, settings.batch_size)
+    held_back = held_back_images(finished, networks, settings.batch_size)
     scores, not_applicable = _fitted_scores(held_back, settings.score)
     examiner = None if finished.job.tested is None else Examiner(finished, networks, scores)
     evaluation = Evaluation(
@@ -69,7 +69,12 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     return evaluation
 
 
-def _held_back(finished: FinishedRun, networks: Networks, batch_size: int) -> HeldBackImages:
+def held_back_images(finished: FinishedRun, networks: Networks, batch_size: int) -> HeldBackImages:
+    """Returns what both networks of a run say of its held-back images.
+
+    Raises:
+        UserError: there are none.
+    """
     job = finished.job
     batches = job.held_back_images(batch_size).prefetch(2)
     parts, teacher_class = [], []

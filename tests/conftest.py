@@ -1,13 +1,28 @@
-"""Every test runs with Keras 2, whichever module a test file imports first."""
+"""Every test runs with Keras 2, whichever module a test file imports first; reports are opened in headless Chromium."""
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 import envise_tf  # noqa: F401
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +52,52 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train.main(["--preset", "digits", *flags, "--out", str(run)])
     evaluate.main([str(run), "--epsilon", "0.15", "--score", "msp"])
     return run
+
+
+# --- Reports as a reader opens them -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[webdriver.Chrome]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium: install chromium and chromium-driver to see reports tested as a reader sees them")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened_at(browser) -> Callable[[Path, int], webdriver.Chrome]:
+    """Opens a page at a width in pixels."""
+
+    def opened(path: Path, width: int) -> webdriver.Chrome:
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+        browser.get(path.as_uri())
+        return browser
+
+    return opened
+
+
+@pytest.fixture
+def assert_page_is_whole() -> Callable[[webdriver.Chrome, int], None]:
+    """Asserts that an open page has no message, fits its width, and shows at least so many named images."""
+
+    def check(page: webdriver.Chrome, least: int) -> None:
+        assert page.get_log("browser") == []
+        width = page.execute_script("return document.documentElement.clientWidth")
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        images = page.execute_script(
+            "return [...document.images].map(image => [image.complete, image.naturalWidth, image.alt])"
+        )
+        assert len(images) >= least
+        assert all(complete and width > 0 and alt for complete, width, alt in images)
+
+    return check

@@ -48,7 +48,7 @@ _FIXED = {
     "which kind of student is trained, and where it starts": ("student_init", "twin", "with_twin"),
     "how long a trial trains": ("windows",),
     "how a student is measured": ("held_back", "epsilon", "evaluate"),
-    "how the work is done, not what is learned": ("precision", "tensorboard", "seed", "out"),
+    "how the work is done, not what is learned": ("precision", "strategy", "tensorboard", "seed", "out"),
 }
 """What is the same in all trials, so that their results can be compared: reason -> settings."""
 
@@ -150,6 +150,12 @@ class Space:
         """
         return {key: dimension.value(values[key]) for key, dimension in self.dimensions.items()}
 
+    def row_of(self, settings: TrainSettings) -> dict[str, Any]:
+        """Returns the value of each setting of the space in any settings; None of an objective that they lack."""
+        return {
+            key: _option_of(settings, key) if _is_option(key) else getattr(settings, key) for key in self.dimensions
+        }
+
     def settings(self, values: Mapping[str, Any], base: TrainSettings) -> TrainSettings:
         """Returns the settings of a trial.
 
@@ -213,18 +219,30 @@ def space_names() -> list[str]:
     return sorted(_shipped())
 
 
+def space_text(name_or_path: str) -> tuple[str, str]:
+    """Returns the name of a space, and its YAML text.
+
+    Args:
+        name_or_path: a name of `space_names`, or a path (with a folder or the ending .yaml or .yml).
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return named_text(name_or_path, _shipped(), "search space")
+
+
 def load_space(name_or_path: str) -> Space:
     """Returns a shipped space by name, or one read from a YAML file, checked against the settings of a training.
 
     How its settings fit those that it does not name is checked by `Space.check`.
 
     Args:
-        name_or_path: a name of `space_names`, or a path (with a folder or the ending .yaml or .yml).
+        name_or_path: as for `space_text`.
 
     Raises:
         UserError: it cannot be read, or says something that is not allowed.
     """
-    name, text = named_text(name_or_path, _shipped(), "search space")
+    name, text = space_text(name_or_path)
     with _told_of(name):
         return Space(name, {key: _dimension(key, entry) for key, entry in _entries(text).items()})
 
@@ -284,6 +302,13 @@ def _options() -> set[str]:
 def _is_option(key: str) -> bool:
     parts = key.split(".")
     return len(parts) == 3 and parts[0] == _OBJECTIVES
+
+
+def _option_of(settings: TrainSettings, key: str) -> Any:
+    from envise_tf.objectives import objective
+
+    _, name, option = key.split(".")
+    return getattr(objective(name, settings.objectives[name]), option) if name in settings.objectives else None
 
 
 def _kind(key: str) -> type:

@@ -31,7 +31,7 @@ def score_histogram(scores: np.ndarray, is_outlier: np.ndarray, thresholds: np.n
         thresholds: float (k,); those that are infinite are not drawn.
         name: of the score.
     """
-    figure, axes = _axes(xlabel=f"score {name} (larger = more inlier)", ylabel="density")
+    figure, axes = framed_axes(xlabel=f"score {name} (larger = more inlier)", ylabel="density")
     low, high = np.quantile(scores, [0.002, 0.998])
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     for chosen, label, colour in ((~is_outlier, "inlier", INLIER), (is_outlier, "outlier", OUTLIER)):
@@ -50,7 +50,7 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], auroc: Mappi
         curves: by name, share of outliers that pass and share of inliers that pass, each (m,).
         auroc: by name.
     """
-    figure, axes = _axes(xlabel="outliers answered by the student", ylabel="inliers answered by the student")
+    figure, axes = framed_axes(xlabel="outliers answered by the student", ylabel="inliers answered by the student")
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     names = sorted(curves, key=lambda name: -auroc[name])
     for name, colour in zip(names, colours_of(len(names)), strict=True):
@@ -70,7 +70,7 @@ def accuracy_against_gie(
         point: where its threshold lies.
         allowed_loss: of accuracy, drawn as a line below the teacher's.
     """
-    figure, axes = _axes(xlabel="gain in efficiency (GiE)", ylabel="accuracy of the cascade [%]")
+    figure, axes = framed_axes(xlabel="gain in efficiency (GiE)", ylabel="accuracy of the cascade [%]")
     for name, curve in curves.items():
         if name != chosen:
             axes.plot(curve.gie, 100 * curve.accuracy, color="#cccccc", lw=1)
@@ -88,7 +88,7 @@ def accuracy_against_gie(
 
 def gie_against_outlier_rate(points: Sequence[OperatingPoint]) -> Figure:
     """Returns GiE and deferral rate against the outlier rate, at the chosen threshold."""
-    figure, axes = _axes(xlabel="outliers in the stream [%]", ylabel="[%]")
+    figure, axes = framed_axes(xlabel="outliers in the stream [%]", ylabel="[%]")
     rates = [100 * point.outlier_rate for point in points]
     false_alarms = [100 * point.false_alarms for point in points]
     axes.stackplot(
@@ -116,7 +116,7 @@ def feature_picture(
         is_outlier: bool (n,).
         names: of the classes.
     """
-    figure, axes = _axes(xticks=[], yticks=[])
+    figure, axes = framed_axes(xticks=[], yticks=[])
     shown = np.unique(classes[~is_outlier])
     colours = colours_of(len(shown))
     for label, colour in zip(shown, colours, strict=True):
@@ -135,7 +135,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         matrix: counts (k, k), by true class and the class answered.
         names: of the k classes.
     """
-    figure, axes = _axes(size=(4.6, 4.6), xlabel="answered", ylabel="true class")
+    figure, axes = framed_axes(size=(4.6, 4.6), xlabel="answered", ylabel="true class")
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=_label_size(len(names)))
@@ -154,7 +154,13 @@ def _label_size(count: int) -> float:
     return max(3.0, min(8.0, 130 / count))
 
 
-def _axes(size: tuple[float, float] = _SIZE, **labels: Any) -> tuple[Figure, Axes]:
+def framed_axes(size: tuple[float, float] = _SIZE, **labels: Any) -> tuple[Figure, Axes]:
+    """Returns a figure of one pair of axes, as all of them look here, and the axes.
+
+    Args:
+        size: width and height in inches.
+        labels: what `Axes.set` takes.
+    """
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set(**labels)

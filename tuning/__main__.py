@@ -1,0 +1,23 @@
+"""python -m envise_tf.tuning --preset cifar100-zoo: the best settings of a training, searched with KerasTuner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envise_tf.errors import reports_user_errors
+from envise_tf.settings import SweepSettings, parsed
+
+ABOUT = "Search the settings of a training: many short trainings, each measured on held-back stream images."
+
+
+@reports_user_errors("start again with the same words, or with --resume, to go on")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Reads the settings and runs the sweep's trials into its folder."""
+    settings, resumed = parsed(SweepSettings, "tuning", ABOUT, argv)
+    from envise_tf.tuning.sweeping import stored_settings, sweep
+
+    sweep(stored_settings(str(settings.out)) if resumed else settings, resumed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""KerasTuner's part: which values a trial gets, which trials are still to be run, and sharing them among workers.
+
+`Tuner.run_trial` is overridden and returns figures, so KerasTuner never sees a network; it imports Keras 3, the
+networks here are of Keras 2. An error that is no FailedTrialError would make a trial INVALID without a word, so it is
+sent on as a FatalError, which ends the search.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import keras_tuner
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.oracle import Oracle
+from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError, FatalError
+from keras_tuner.src import config
+
+from envise_tf.errors import UserError
+from envise_tf.settings import SweepSettings
+from envise_tf.tuning.runner import Runner
+from envise_tf.tuning.space import Space
+from envise_tf.tuning.trials import training_settings
+
+# Else it prints the traceback of a failed trial, whose reason stands in the report.
+config.DEBUG = False
+
+FOLDER = "keras_tuner"
+"""Where KerasTuner keeps its state, in the sweep's folder."""
+
+_RETRIES = 3
+"""How often a trial is given out again when its worker was lost."""
+
+
+def oracle(settings: SweepSettings, space: Space) -> Oracle:
+    """Returns what chooses the values of the trials.
+
+    The bayesian one begins with random trials, a quarter of all or at least four (our choice; KerasTuner's own default
+    is three for each setting of the space, which is more than most sweeps have). Hyperband begins anew after its
+    last bracket, until it has had its trials.
+    """
+    # A seed of zero would mean a random one.
+    common = {
+        "objective": keras_tuner.Objective(settings.objective, "max"),
+        "hyperparameters": space.hyperparameters(),
+        "allow_new_entries": False,
+        "tune_new_entries": False,
+        "seed": settings.seed + 1,
+        "max_retries_per_trial": _RETRIES,
+    }
+    if settings.tuner == "hyperband":
+        found = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.windows, hyperband_iterations=None, **common)
+        found.max_trials = settings.trials
+        return found
+    if settings.tuner == "random":
+        return keras_tuner.oracles.RandomSearchOracle(max_trials=settings.trials, **common)
+    first = max(4, settings.trials // 4)
+    return keras_tuner.oracles.BayesianOptimizationOracle(
+        max_trials=settings.trials, num_initial_points=first, **common
+    )
+
+
+class StudentTuner(BaseTuner):
+    """Has trials run by a runner, each from the settings of the sweep and the values of the trial.
+
+    Args:
+        settings: of the sweep.
+        space: what it varies.
+        runner: see there.
+        ended: called after each trial of this process.
+    """
+
+    def __init__(self, settings: SweepSettings, space: Space, runner: Runner, ended: Callable[[], None]) -> None:
+        self._space, self._runner, self._ended = space, runner, ended
+        self._base = training_settings(settings)
+        self._objective = settings.objective
+        chosen = oracle(settings, space)
+        chosen.verbose = 0
+        super().__init__(chosen, directory=str(runner.sweep.folder), project_name=FOLDER)
+
+    def on_search_begin(self) -> None:
+        # KerasTuner reloads nothing where this file is missing, and would write it after the first trial only.
+        self.save()
+
+    def on_trial_end(self, trial: Trial) -> None:
+        """Tells the oracle of the result.
+
+        Raises:
+            UserError: three trials in a row failed.
+        """
+        try:
+            super().on_trial_end(trial)
+        except RuntimeError as error:
+            raise UserError(
+                f"three trials in a row failed, the last because {self._runner.reason(trial.trial_id)}: "
+                "change the space or the settings, and give another --out"
+            ) from error
+        finally:
+            self._ended()
+
+    def run_trial(self, trial: Trial) -> dict[str, float]:
+        """Returns the objective of a trial.
+
+        Raises:
+            FailedTrialError: it has none, and says why.
+            FatalError: anything else went wrong; its cause is the error itself.
+        """
+        values = trial.hyperparameters.values
+        try:
+            record = self._runner.record(
+                trial.trial_id,
+                self._space.settings(values, self._base),
+                self._space.row(values),
+                until=values.get("tuner/epochs"),
+                earlier=values.get("tuner/trial_id"),
+            )
+        except FailedTrialError:
+            raise
+        except Exception as error:
+            raise FatalError(str(error)) from error
+        return {self._objective: record.figures[self._objective]}
+
+
+def is_worker_of_many() -> bool:
+    """Returns whether a chief, elsewhere, gives out the trials."""
+    return "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
+
+
+def is_chief() -> bool:
+    """Returns whether this process gives out trials and runs none."""
+    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")
