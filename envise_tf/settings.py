@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 from importlib.abc import Traversable
@@ -36,6 +36,15 @@ class ImageSettings:
     data_dir: str | None = None
     image_size: int | None = None
     protocol: Literal["disjoint", "shared"] = "disjoint"
+
+
+DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("windows", "window", "batch_size"), (lambda value: value >= 1, "at least 1")),
+    **dict.fromkeys(("learning_rate", "binary_rate"), (lambda value: value > 0, "more than 0")),
+    **dict.fromkeys(("shift", "cutout", "mixup"), (lambda value: 0 <= value <= 1, "a share of 0..1")),
+    "warmup": (lambda value: 0 <= value < 1, "a share of 0..1 that leaves some steps to the cosine"),
+}
+"""The numbers that a setting of a training takes, where its type allows more: intervals, and what to call them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,17 @@ class FitSettings:
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     strategy: Literal["one", "mirrored", "multi_worker", "tpu"] = "one"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, (is_right, expected) in DEMANDS.items():
+            value = getattr(self, name, None)
+            if value is not None and not is_right(value):
+                raise UserError(f"--{name} {value} given: expected {expected}")
+        if self.batch_size > self.window:
+            raise UserError(
+                f"--window {self.window} with --batch_size {self.batch_size} given: "
+                "expected at least one batch a window"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -78,3 +80,19 @@ def test_a_wrong_word_is_named_in_one_line(words, named):
     with pytest.raises(UserError, match=named) as error:
         train_settings(*words)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--windows", "0"], "--windows 0 given: expected at least 1"),
+        (["--learning_rate", "-0.1"], "--learning_rate -0.1 given: expected more than 0"),
+        (["--binary_rate", "0"], "--binary_rate 0.0 given: expected more than 0"),
+        (["--mixup", "1.5"], "--mixup 1.5 given: expected a share of 0..1"),
+        (["--warmup", "1"], "--warmup 1.0 given: expected a share of 0..1 that leaves some steps to the cosine"),
+        (["--window", "32"], "--window 32 with --batch_size 64 given: expected at least one batch a window"),
+    ],
+)
+def test_numbers_that_make_no_training_are_refused(words, expected):
+    with pytest.raises(UserError, match=f"^{re.escape(expected)}$"):
+        train_settings(*words)

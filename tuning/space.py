@@ -25,7 +25,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -35,7 +35,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.named_files import named_text, shipped_texts
-from envise_tf.settings import TrainSettings
+from envise_tf.settings import DEMANDS, TrainSettings
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -51,14 +51,6 @@ _FIXED = {
     "how the work is done, not what is learned": ("precision", "strategy", "tensorboard", "seed", "out"),
 }
 """What is the same in all trials, so that their results can be compared: reason -> settings."""
-
-_DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("window", "batch_size"), (lambda value: value >= 1, "at least 1")),
-    **dict.fromkeys(("learning_rate", "binary_rate"), (lambda value: value > 0, "more than 0")),
-    **dict.fromkeys(("shift", "cutout", "mixup"), (lambda value: 0 <= value <= 1, "a share of 0..1")),
-    "warmup": (lambda value: 0 <= value < 1, "a share of 0..1 that leaves some steps to the cosine"),
-}
-"""The numbers that a setting takes, where its type allows more: intervals, so a range is right if its ends are."""
 
 _OBJECTIVES = "objectives"
 _SCALES = ("linear", "log")
@@ -398,7 +390,7 @@ def _value(key: str, kind: type, value: Any) -> Any:
         found = kind(value)
     else:
         found = _parsed(key, kind, value)
-        is_right, expected = _DEMANDS.get(key, (lambda _: True, ""))
+        is_right, expected = DEMANDS.get(key, (lambda _: True, ""))
         if not is_right(found):
             raise UserError(f"{key} is {value!r}, expected {expected}")
     if isinstance(found, float) and not math.isfinite(found):

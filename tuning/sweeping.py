@@ -75,7 +75,7 @@ def stored_settings(folder: str) -> SweepSettings:
 
 
 def _check(settings: SweepSettings) -> None:
-    for name, least in (("trials", 1), ("windows", 1), ("lost_after", 4)):
+    for name, least in (("trials", 1), ("lost_after", 4)):
         if getattr(settings, name) < least:
             raise UserError(f"--{name} {getattr(settings, name)} given: expected at least {least}")
     if not 0 <= settings.faithful <= 1:
