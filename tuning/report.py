@@ -86,7 +86,7 @@ def _best_yaml(
         f"The sweep again: python -m envise_tf.tuning --config {folder / 'settings.yaml'} --out FOLDER",
         f"Train with these: python -m envise_tf.train --config {folder / BEST_FILE}",
     ]
-    return "".join(f"# {line}\n" for line in lines) + as_yaml(_settings_of(best, space, training_settings(settings)))
+    return "".join(f"# {line}\n" for line in lines) + as_yaml(settings_of(best, space, training_settings(settings)))
 
 
 def _is_kept(best: TrialRecord) -> bool:
@@ -94,7 +94,7 @@ def _is_kept(best: TrialRecord) -> bool:
     return best.status == "completed"
 
 
-def _settings_of(record: TrialRecord, space: Space, base: TrainSettings) -> TrainSettings:
+def settings_of(record: TrialRecord, space: Space, base: TrainSettings) -> TrainSettings:
     """Returns the settings of a trial; the space takes its choices as texts."""
     given = {
         key: setting_text(record.values[key]) if isinstance(dimension, Choices) else record.values[key]

@@ -1,14 +1,8 @@
 """The benchmark of adaptation: its figures by hand, its ledger, and trainings that do not know of each other."""
 
 import dataclasses
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 
-import envise_tf  # noqa: F401  (first: it asks TensorFlow for Keras 2)
-
-# isort: split
+import adaptation
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,18 +11,6 @@ from envise_tf.errors import UserError
 from envise_tf.networks.students import residual_student
 from envise_tf.settings import TrainSettings, parsed
 
-
-def _loaded() -> ModuleType:
-    """Returns the benchmark as a module; its folder is no package."""
-    path = Path(__file__).parents[2] / "benchmarks" / "adaptation.py"
-    spec = importlib.util.spec_from_file_location("adaptation", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["adaptation"] = module  # where dataclasses look up their annotations
-    spec.loader.exec_module(module)
-    return module
-
-
-adaptation = _loaded()
 Cell, Trained = adaptation.Cell, adaptation.Trained
 RATES = {"before": (0.01, 0.1, 1.0), "after": (0.001, 0.01, 0.1)}
 SETTINGS = adaptation.AdaptationSettings(
