@@ -21,6 +21,7 @@ from rich.table import Table
 from scipy import stats
 
 from envise_tf.errors import UserError, reports_user_errors
+from envise_tf.fitting import progress
 from envise_tf.run import Run, provenance
 from envise_tf.settings import SweepSettings, TrainSettings
 from envise_tf.tuning.ranking import FIGURES, best_trial
@@ -78,11 +79,16 @@ def main() -> None:
 def _found(
     sweep: Run, settings: SweepSettings, chosen: TrainSettings, base: TrainSettings, seeds: tuple[int, ...]
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
-    def told(done: int, of: int) -> None:
-        print(f"window {done} of {of}", flush=True)
+    kept = Run(sweep.folder / "winner")
+    # On the terminal as it is now: what is printed while a trial runs goes to a file.
+    with progress("trainings, time", Console(file=sys.stdout)) as bar:
+        task = bar.add_task("", total=2 * len(seeds))
 
-    runner = Runner(Run(sweep.folder / "winner"), settings, "winner", told)
-    return figures(runner, chosen, seeds, 0), figures(runner, base, seeds, len(seeds))
+        def told(done: int, of: int) -> None:
+            bar.update(task, description=f"window {done}/{of}", completed=len(trial_records(kept)) + done / of)
+
+        runner = Runner(kept, settings, "winner", told)
+        return figures(runner, chosen, seeds, 0), figures(runner, base, seeds, len(seeds))
 
 
 def _show(comparison: dict[str, dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ sent on as a FatalError, which ends the search.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 
 import keras_tuner
@@ -16,6 +17,7 @@ from keras_tuner.engine.oracle import Oracle
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError, FatalError
 from keras_tuner.src import config
+from sklearn.exceptions import ConvergenceWarning
 
 from envise_tf.errors import UserError
 from envise_tf.settings import SweepSettings
@@ -23,8 +25,10 @@ from envise_tf.tuning.runner import Runner
 from envise_tf.tuning.space import Space
 from envise_tf.tuning.trials import training_settings
 
-# Else it prints the traceback of a failed trial, whose reason stands in the report.
+# Else it prints the traceback of a failed trial, whose reason stands in the report; and the bayesian oracle warns of
+# settings that it finds to matter little or much, which nobody has to act upon.
 config.DEBUG = False
+warnings.simplefilter("ignore", ConvergenceWarning)
 
 FOLDER = "keras_tuner"
 """Where KerasTuner keeps its state, in the sweep's folder."""
