@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from importlib.abc import Traversable
 from pathlib import Path
 
+import yaml
+
 from envise_tf.errors import UserError, nearest_names
 
 
@@ -14,6 +16,12 @@ def shipped_texts(folder: Traversable) -> dict[str, str]:
     """Returns the text of each YAML file in a folder of the package, by its name without the ending."""
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
     return {file.name.removesuffix(".yaml"): file.read_text("utf-8") for file in files}
+
+
+def place_of(error: yaml.YAMLError) -> str:
+    """Returns " at line N" where a text stops being YAML, or "" where the parser does not say."""
+    mark = getattr(error, "problem_mark", None)
+    return f" at line {mark.line + 1}" if mark else ""
 
 
 def named_text(name_or_path: str, shipped: Mapping[str, str], kind: str) -> tuple[str, str]:

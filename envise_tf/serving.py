@@ -13,7 +13,7 @@ from scipy import stats
 from envise_tf.cascade import is_deferred
 from envise_tf.deferral import HeldBack, Threshold, fitting_part, threshold_on
 from envise_tf.distiller import student_class_of
-from envise_tf.outliers import DEFAULT_SCORES, NotApplicable, OutlierScore, outlier_score
+from envise_tf.outliers import OutlierScore, fitted_default_score, outlier_score
 from envise_tf.outliers.outputs import Observer, Outputs
 
 Build = Callable[[int], tf.keras.Model]
@@ -148,7 +148,7 @@ def serving_student(
     outputs = Outputs.concatenated([observer(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
     pseudo_label = student_class_of(classes.tolist(), teacher_classes)[teacher_class]
     is_fitting = fitting_part(len(images))
-    score = _fitted_score(outputs.chosen(is_fitting), pseudo_label[is_fitting])
+    score = fitted_default_score(outputs.chosen(is_fitting), pseudo_label[is_fitting])
     scores = _traced(score, network)(outputs.logits, outputs.features).numpy()
     seen = HeldBack.of(scores, outputs.logits.argmax(axis=-1), pseudo_label)
     threshold = threshold_on(seen, "risk", len(classes), epsilon=epsilon, confidence=confidence)
@@ -164,14 +164,3 @@ def _traced(score: OutlierScore, network: tf.keras.Model) -> Callable[[np.ndarra
     shapes = network.output_shape, network.layers[-1].input_shape
     specs = [tf.TensorSpec((None, shape[-1]), tf.float32) for shape in shapes]
     return tf.function(lambda logits, features: score(logits, features), specs, autograph=False)
-
-
-def _fitted_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:
-    for name in DEFAULT_SCORES:
-        score = outlier_score(name)
-        try:
-            score.fit(outputs, pseudo_label)
-        except NotApplicable:
-            continue
-        return score
-    raise AssertionError("the last of the default scores always applies")

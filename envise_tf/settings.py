@@ -42,9 +42,12 @@ DEMANDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("windows", "window", "batch_size"), (lambda value: value >= 1, "at least 1")),
     **dict.fromkeys(("learning_rate", "binary_rate"), (lambda value: value > 0, "more than 0")),
     **dict.fromkeys(("shift", "cutout", "mixup"), (lambda value: 0 <= value <= 1, "a share of 0..1")),
+    "trials": (lambda value: value >= 1, "at least 1"),
+    "lost_after": (lambda value: value >= 4, "at least 4"),
+    "faithful": (lambda value: 0 <= value <= 1, "a share of 0..1, such as 0.95"),
     "warmup": (lambda value: 0 <= value < 1, "a share of 0..1 that leaves some steps to the cosine"),
 }
-"""The numbers that a setting of a training takes, where its type allows more: intervals, and what to call them."""
+"""The numbers that a setting of a training or a sweep takes, where its type allows more: intervals, and their names."""
 
 
 @dataclass(frozen=True)

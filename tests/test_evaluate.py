@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import error_line
 
 from envise_tf.errors import UserError
 from envise_tf.evaluate import main
@@ -21,12 +22,7 @@ def evaluated(run: Path) -> dict:
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    assert stop.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
+    return error_line(capsys, main, list(words))
 
 
 @pytest.fixture(scope="module")

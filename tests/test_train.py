@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import error_line
 from PIL import Image
 
 from envise_tf.errors import storage_problem
@@ -36,12 +37,7 @@ def student_weights(run: Path) -> list[np.ndarray]:
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main([*SMALL, *words])
-    assert stop.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
+    return error_line(capsys, main, [*SMALL, *words])
 
 
 @pytest.fixture(scope="module")

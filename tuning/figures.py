@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from envise_tf.report.figures import CASCADE, GREY, OUTLIER, TEACHER, framed_axes
 from envise_tf.tuning.importance import WINDOWS, Importance
-from envise_tf.tuning.positions import position, positions, setting_text
+from envise_tf.tuning.positions import position, positions
 from envise_tf.tuning.ranking import (
     FIGURES,
     IN_PERCENT,
@@ -24,9 +24,8 @@ from envise_tf.tuning.ranking import (
     last_rungs,
     longest_trials,
     students,
-    trial_number,
 )
-from envise_tf.tuning.space import Choices, Dimension, Space
+from envise_tf.tuning.space import Choices, Dimension, Space, setting_text
 from envise_tf.tuning.trials import BASELINE, TrialRecord
 
 _FAINT = "#c4c4c4"
@@ -57,16 +56,16 @@ def course(records: Sequence[TrialRecord], objective: str) -> Figure:
         (shorter, "white", "fewer windows"),
     ):
         if chosen:
-            numbers = [trial_number(record) for record in chosen]
+            numbers = [record.number for record in chosen]
             values = [scale * record.figures[objective] for record in chosen]
             axes.plot(numbers, values, "o", ms=4.5, color=CASCADE, mfc=fill, zorder=3, label=label)
     if longest:
         best = np.maximum.accumulate([scale * record.figures[objective] for record in longest])
-        numbers = [trial_number(record) for record in longest]
-        last = max(trial_number(record) for record in records)
+        numbers = [record.number for record in longest]
+        last = max(record.number for record in records)
         axes.step([*numbers, last], [*best, best[-1]], where="post", color=CASCADE, lw=1.3, label="best so far")
     _draw_baseline(axes, records, objective)
-    failed = [trial_number(record) for record in records if record.trial != BASELINE and not is_measured(record)]
+    failed = [record.number for record in records if record.trial != BASELINE and not is_measured(record)]
     if failed:
         # In the frame's units, below: a failed trial has no figure.
         axes.plot(

@@ -11,9 +11,8 @@ from typing import Any
 
 from tensorboard.plugins.hparams import api as hp
 
-from envise_tf.tuning.positions import setting_text
 from envise_tf.tuning.ranking import FIGURES
-from envise_tf.tuning.space import Choices, Dimension, Space
+from envise_tf.tuning.space import Choices, Dimension, Space, setting_text
 from envise_tf.tuning.trials import TrialRecord
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)

@@ -18,10 +18,9 @@ import numpy as np
 from envise_tf.efficiency import gie, macs
 from envise_tf.errors import UserError
 from envise_tf.evaluating import held_back_images
-from envise_tf.evaluation import HeldBackImages
 from envise_tf.finished import finished_run, networks_of
 from envise_tf.metrics import outlier_metrics
-from envise_tf.outliers import DEFAULT_SCORES, NotApplicable, OutlierScore, outlier_score
+from envise_tf.outliers import fitted_default_score
 from envise_tf.run import Run
 
 _BATCH = 256
@@ -37,7 +36,9 @@ def objective_figures(run: Run, faithful: float) -> dict[str, float]:
     finished = finished_run(str(run.folder))
     networks = networks_of(finished)
     held_back = held_back_images(finished, networks, _BATCH)
-    seen = held_back.seen_by(_fitted_score(held_back)).where(~held_back.is_fitting)
+    part = held_back.is_fitting
+    score = fitted_default_score(held_back.outputs.chosen(part), held_back.pseudo_label[part])
+    seen = held_back.seen_by(score).where(~part)
     flops = (float(macs(network).flops) for network in (finished.student, finished.job.teacher.model))
     return {
         "agreement": float(seen.agrees[seen.is_inlier].mean()),
@@ -86,16 +87,3 @@ def best_gie(
     allowed = is_last_of_its_score & (wrong <= (1 - faithful) * images + 1e-9)
     answered = int(np.flatnonzero(allowed).max(initial=-1)) + 1
     return float(gie(images, images - answered, student_flops, teacher_flops))
-
-
-def _fitted_score(held_back: HeldBackImages) -> OutlierScore:
-    part = held_back.is_fitting
-    outputs, pseudo_label = held_back.outputs.chosen(part), held_back.pseudo_label[part]
-    for name in DEFAULT_SCORES:
-        score = outlier_score(name)
-        try:
-            score.fit(outputs, pseudo_label)
-        except NotApplicable:
-            continue
-        return score
-    raise AssertionError(f"{DEFAULT_SCORES[-1]} needs no fitting and so always applies")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from envise_tf.tuning.space import Choices, Dimension, Space
+from envise_tf.tuning.space import Choices, Dimension, Space, setting_text
 
 
 def positions(space: Space, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -40,10 +39,3 @@ def position(dimension: Dimension, value: Any) -> float:
     if dimension.scale == "log":
         return math.log(value / dimension.least) / math.log(dimension.most / dimension.least)
     return (value - dimension.least) / (dimension.most - dimension.least)
-
-
-def setting_text(value: Any) -> str:
-    """Returns the value of a setting as files show it: texts as they are, "" for none, and JSON for the rest."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)

@@ -9,9 +9,9 @@ for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from envise_tf.tuning.trials import BASELINE, TrialRecord
+from envise_tf.tuning.trials import BASELINE, TrialRecord, by_number
 
 FIGURES = {"gie": "GiE", "auroc": "AUROC", "agreement": "agreement"}
 """The figures of a trial, and what they are called."""
@@ -55,16 +55,6 @@ def ranked(records: Sequence[TrialRecord], objective: str) -> list[TrialRecord]:
     most = max(map(_windows, longest_trials(records)), default=0)
     order = sorted(measured, key=lambda record: (-min(record.windows, most), -record.figures[objective]))
     return [*order, *(record for record in by_number(records) if not is_measured(record))]
-
-
-def by_number(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Returns the baseline, if there is one, and then the trials by number."""
-    return sorted(records, key=trial_number)
-
-
-def trial_number(record: TrialRecord) -> int:
-    """Returns the number of a trial, -1 for the baseline."""
-    return -1 if record.trial == BASELINE else int(record.trial)
 
 
 def is_measured(record: TrialRecord) -> bool:

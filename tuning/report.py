@@ -16,10 +16,9 @@ from envise_tf.settings import SweepSettings, TrainSettings, as_yaml
 from envise_tf.tuning import figures
 from envise_tf.tuning.hparams import write_hparams
 from envise_tf.tuning.importance import LEAST_STUDENTS, WINDOWS, importance
-from envise_tf.tuning.positions import setting_text
-from envise_tf.tuning.ranking import FIGURES, IN_PERCENT, baseline_of, best_trial, by_number, ranked, students
-from envise_tf.tuning.space import Choices, Dimension, Space
-from envise_tf.tuning.trials import BASELINE, TrialRecord, training_settings
+from envise_tf.tuning.ranking import FIGURES, IN_PERCENT, baseline_of, best_trial, ranked, students
+from envise_tf.tuning.space import Choices, Dimension, Space, setting_text
+from envise_tf.tuning.trials import BASELINE, TrialRecord, by_number, training_settings
 
 BEST_FILE = "best.yaml"
 

@@ -13,7 +13,7 @@ import dataclasses
 import gc
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ class Hopeless(tf.keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def _output_in(file: Path):  # type: ignore[no-untyped-def]
+def _output_in(file: Path) -> Iterator[None]:
     """Appends what is printed inside to a file: a training's own lines would bury the sweep's."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as output, contextlib.redirect_stdout(output):

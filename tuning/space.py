@@ -34,7 +34,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from envise_tf.errors import UserError, nearest_names
-from envise_tf.named_files import named_text, shipped_texts
+from envise_tf.named_files import named_text, place_of, shipped_texts
 from envise_tf.settings import DEMANDS, TrainSettings
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ class Choices:
 
     def add_to(self, hyperparameters: keras_tuner.HyperParameters, name: str) -> None:
         """Registers the choices, as texts, under that name."""
-        hyperparameters.Choice(name, [_text(value) for value in self.values])
+        hyperparameters.Choice(name, [setting_text(value) for value in self.values])
 
     def value(self, given: Any) -> Any:
         """Returns the value that a trial's text stands for."""
-        return {_text(value): value for value in self.values}[given]
+        return {setting_text(value): value for value in self.values}[given]
 
 
 @dataclass(frozen=True)
@@ -258,9 +258,9 @@ def _entries(text: str) -> dict[str, Any]:
     try:
         entries = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"not YAML{place}: expected a setting a line, each with its choices or range") from error
+        raise UserError(
+            f"not YAML{place_of(error)}: expected a setting a line, each with its choices or range"
+        ) from error
     if not isinstance(entries, dict) or not entries:
         raise UserError("names no setting: expected some, such as 'learning_rate: {least: 0.001, most: 0.01}'")
     for key in entries:
@@ -335,7 +335,7 @@ def _choices(key: str, kind: type, entry: list[Any]) -> Choices:
     values = tuple(_value(key, kind, value) for value in entry)
     if len(values) < 2:
         raise UserError(f"{key} has {len(values)} choice(s), expected at least two; to fix it, give it as --{key}")
-    texts = [_text(value) for value in values]
+    texts = [setting_text(value) for value in values]
     twice = next((text for text in texts if texts.count(text) > 1), None)
     if twice is not None:
         raise UserError(f"{key} has the choice {twice} twice: expected each once")
@@ -411,6 +411,8 @@ def _parsed(key: str, kind: type, value: Any) -> Any:
     return found
 
 
-def _text(value: object) -> str:
-    """Returns the text that stands for a choice: itself, or JSON."""
+def setting_text(value: object) -> str:
+    """Returns the text that stands for a value: texts as they are, "" for none, and JSON for the rest."""
+    if value is None:
+        return ""
     return value if isinstance(value, str) else json.dumps(value)

@@ -24,7 +24,7 @@ from envise_tf.tuning.runner import Runner
 from envise_tf.tuning.space import Space, load_space, space_text
 from envise_tf.tuning.trials import BASELINE, TrialRecord, training_settings, trial_records
 from envise_tf.tuning.tuner import StudentTuner, is_chief, is_worker_of_many
-from envise_tf.tuning.workers import LostWorkers, repeated, sign_of_life
+from envise_tf.tuning.workers import WORKERS, LostWorkers, repeated, sign_of_life
 
 SPACE_FILE = "space.yaml"
 
@@ -75,11 +75,6 @@ def stored_settings(folder: str) -> SweepSettings:
 
 
 def _check(settings: SweepSettings) -> None:
-    for name, least in (("trials", 1), ("lost_after", 4)):
-        if getattr(settings, name) < least:
-            raise UserError(f"--{name} {getattr(settings, name)} given: expected at least {least}")
-    if not 0 <= settings.faithful <= 1:
-        raise UserError(f"--faithful {settings.faithful:g} given: expected a share of 0..1, such as 0.95")
     if settings.strategy == "multi_worker":
         raise UserError(
             "--strategy multi_worker given: the workers of a sweep share trials, not batches; start them as "
@@ -155,7 +150,7 @@ def _run_baseline(runner: Runner, settings: SweepSettings, space: Space) -> None
 
 
 def _claim(run: Run) -> Path:
-    return run.folder / "workers" / f"{BASELINE}.claimed"
+    return run.folder / WORKERS / f"{BASELINE}.claimed"
 
 
 def _claims_baseline(run: Run) -> bool:

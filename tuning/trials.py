@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -46,6 +47,16 @@ class TrialRecord:
         """Windows that its student had trained for when it ended."""
         return len(self.curve)
 
+    @property
+    def number(self) -> int:
+        """Its number, -1 for the baseline."""
+        return -1 if self.trial == BASELINE else int(self.trial)
+
+
+def by_number(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Returns the baseline, if there is one, and then the trials by number."""
+    return sorted(records, key=lambda record: record.number)
+
 
 def write_record(sweep: Run, record: TrialRecord) -> None:
     """Writes trials/TRIAL.json."""
@@ -55,8 +66,9 @@ def write_record(sweep: Run, record: TrialRecord) -> None:
 def trial_records(sweep: Run) -> list[TrialRecord]:
     """Returns all trials that have ended: the baseline first, then by number."""
     files = (sweep.folder / "trials").glob("*.json")
-    records = [TrialRecord(**json.loads(file.read_text())) for file in files if not file.name.startswith("unfinished")]
-    return sorted(records, key=lambda record: -1 if record.trial == BASELINE else int(record.trial))
+    return by_number(
+        TrialRecord(**json.loads(file.read_text())) for file in files if not file.name.startswith("unfinished")
+    )
 
 
 def training_settings(settings: SweepSettings) -> TrainSettings:

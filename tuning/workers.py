@@ -16,7 +16,8 @@ from pathlib import Path
 from keras_tuner.engine.oracle import Oracle
 from keras_tuner.engine.trial import TrialStatus
 
-_FOLDER = "workers"
+WORKERS = "workers"
+"""Folder of the files that workers touch, in the sweep's."""
 
 _SIGNS = 4
 """Signs of life in the time after which a worker counts as lost."""
@@ -44,7 +45,7 @@ def repeated(every: float, act: Callable[[], None]) -> Iterator[None]:
 @contextmanager
 def sign_of_life(sweep: Path, worker: str, lost_after: float) -> Iterator[None]:
     """Touches the worker's file for as long as the block runs, or the process lives."""
-    file = sweep / _FOLDER / worker
+    file = sweep / WORKERS / worker
     file.parent.mkdir(parents=True, exist_ok=True)
     with repeated(lost_after / _SIGNS, file.touch):
         yield
@@ -61,7 +62,7 @@ class LostWorkers:
     """
 
     def __init__(self, sweep: Path, oracle: Oracle, lost_after: float, told: Callable[[str], None]) -> None:
-        self._folder, self._oracle, self._lost_after, self._told = sweep / _FOLDER, oracle, lost_after, told
+        self._folder, self._oracle, self._lost_after, self._told = sweep / WORKERS, oracle, lost_after, told
         self._seen: dict[str, tuple[float, float]] = {}
 
     def take_back(self) -> None:

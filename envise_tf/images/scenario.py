@@ -20,7 +20,7 @@ from typing import Any, Literal
 import yaml
 
 from envise_tf.errors import UserError, nearest_names
-from envise_tf.named_files import named_text, shipped_texts
+from envise_tf.named_files import named_text, place_of, shipped_texts
 
 Kind = Literal["inlier", "outlier", "absent"]
 
@@ -110,9 +110,9 @@ def _fields(name: str, text: str) -> dict[str, Any]:
     try:
         fields = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"scenario {name} is not YAML{place}: expected the keys {', '.join(_KEYS)}") from error
+        raise UserError(
+            f"scenario {name} is not YAML{place_of(error)}: expected the keys {', '.join(_KEYS)}"
+        ) from error
     if not isinstance(fields, dict):
         raise UserError(f"scenario {name} holds no keys: expected {', '.join(_KEYS)}")
     for key in fields:

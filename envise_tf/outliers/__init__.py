@@ -9,10 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from envise_tf.outliers.outputs import Outputs
 from envise_tf.outliers.score import NotApplicable, OutlierScore, stored
 from envise_tf.registry import Registry
 
-__all__ = ["DEFAULT_SCORES", "NotApplicable", "OutlierScore", "load_score", "outlier_score", "score_names"]
+__all__ = [
+    "DEFAULT_SCORES",
+    "NotApplicable",
+    "OutlierScore",
+    "fitted_default_score",
+    "load_score",
+    "outlier_score",
+    "score_names",
+]
 
 DEFAULT_SCORES = ("agreement", "msp")
 """The scores that decide unless another is asked for, the first that applies. Our choice: on CIFAR-100's zoo, agreement
@@ -33,6 +44,23 @@ def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> Outlie
         UserError: unknown score or option, or a value out of its range.
     """
     return _REGISTRY.member(name, options or {})
+
+
+def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:
+    """Returns the first of `DEFAULT_SCORES` that applies, fitted.
+
+    Args:
+        outputs: of the student, on n images.
+        pseudo_label: int64 (n,), as for `OutlierScore.fit`.
+    """
+    for name in DEFAULT_SCORES:
+        score = outlier_score(name)
+        try:
+            score.fit(outputs, pseudo_label)
+        except NotApplicable:
+            continue
+        return score
+    raise AssertionError(f"{DEFAULT_SCORES[-1]} needs no fitting and so always applies")
 
 
 def load_score(path: str | Path) -> OutlierScore:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import error_line
 from scipy import stats
 
 from envise_tf.deferral import HeldBack, chosen_threshold
@@ -35,12 +36,7 @@ def golden_of(folder: Path) -> dict[str, np.ndarray]:
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    assert stop.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
+    return error_line(capsys, main, list(words))
 
 
 def held_back_images(run: Path) -> np.ndarray:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import error_line
 
 from envise_tf.settings import TrainSettings, parsed
 from envise_tf.tuning import runner
@@ -45,12 +46,7 @@ def records(sweep: Path) -> dict[str, dict]:
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main([*SMALL, *words])
-    assert stop.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
+    return error_line(capsys, main, [*SMALL, *words])
 
 
 def wait_for(happened, seconds=120):
