@@ -53,15 +53,16 @@ from rich.progress import Progress
 from rich.table import Table
 from scipy import integrate, stats
 
-from envise_tf import fitting
-from envise_tf.distiller import Distiller, compiled
+from envise_tf import progress
+from envise_tf.distillation import training
+from envise_tf.distillation.distiller import Distiller, compiled
 from envise_tf.errors import UserError, reports_user_errors
-from envise_tf.images.stream import Augmentation
-from envise_tf.job import found_job, learned_classes
+from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_network
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.report import figures
 from envise_tf.run import Run, provenance
+from envise_tf.runs.job import found_job, learned_classes
 from envise_tf.settings import TrainSettings, parsed
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
@@ -494,7 +495,7 @@ class Training:
 
     def measured(self, role: Role) -> list[int]:
         """Returns the steps at which agreement is measured."""
-        steps = fitting.steps(self._phases[role].settings)
+        steps = training.steps(self._phases[role].settings)
         return [steps] if role == "before" else list(range(0, steps + 1, self._settings.every))
 
     def train(self, kind: Kind, widths: tuple[int, ...]) -> None:
@@ -513,7 +514,7 @@ class Training:
         if cell in self._ledger:
             return
         self._progress.update(self._task, description=cell.name)
-        fitting.prepare(cell.seed, self._phases[cell.role].settings.precision)
+        training.prepare(cell.seed, self._phases[cell.role].settings.precision)
         start = self._start(cell, rates)
         if cell.role not in trainers:
             trainers[cell.role] = self._trainer(cell.role, start)
@@ -535,7 +536,7 @@ class Training:
     def _trainer(self, role: Role, student: tf.keras.Model) -> Trainer:
         phase = self._phases[role]
         if role == "before":
-            shape = fitting.cosine_rate(phase.settings, 1.0)
+            shape = training.cosine_rate(phase.settings, 1.0)
         else:
             # A line from 0 to 1, which it then keeps.
             steps = max(self._settings.warmup, 1)
@@ -671,8 +672,8 @@ def main() -> None:
     # Where the files lie makes no difference to what is found.
     asked = {name: value for name, value in asdict(settings).items() if name not in ("data_dir", "out")}
     ledger = Ledger(folder, asked)
-    with fitting.progress("steps, time") as progress:
-        training = Training(settings, ledger, progress)
+    with progress.bar("steps, time") as shown:
+        training = Training(settings, ledger, shown)
         for widths in settings.widths:
             for kind in KINDS:
                 training.train(kind, widths)

@@ -18,13 +18,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from envise_tf import fitting
-from envise_tf.distiller import Distiller, compiled
-from envise_tf.images.stream import Augmentation
-from envise_tf.job import found_job
+from envise_tf.distillation import training
+from envise_tf.distillation.distiller import Distiller, compiled
+from envise_tf.distillation.objectives import objective
+from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student
-from envise_tf.objectives import objective
 from envise_tf.run import provenance
+from envise_tf.runs.job import found_job
 from envise_tf.settings import TrainSettings, parsed
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
@@ -42,7 +42,7 @@ def main() -> None:
     words = ["--preset", "cifar100-zoo", *(["--data_dir", flags.data_dir] if flags.data_dir else [])]
     settings, _ = parsed(TrainSettings, "train", "", words)
     job = found_job(settings)
-    fitting.prepare(settings.seed)
+    training.prepare(settings.seed)
     stream = iter(job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout)))
     kept = iter(tf.data.Dataset.from_tensors(next(stream)).repeat())
     plain = _step(job.teacher.model, settings, ["soft_label"])

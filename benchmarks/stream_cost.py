@@ -25,12 +25,12 @@ import numpy as np
 import psutil
 from rich.progress import track
 
-from envise_tf import fitting
+from envise_tf.distillation import training
 from envise_tf.images.frames import Batch
-from envise_tf.lifecycle import Lifecycle
 from envise_tf.run import Run, provenance
 from envise_tf.settings import StreamSettings, parsed
-from envise_tf.streaming import Log, begun_lifecycle, found_sight
+from envise_tf.stream.lifecycle import Lifecycle
+from envise_tf.stream.pipeline import Log, begun_lifecycle, found_sight
 
 FEW_AUDITS = 10**9
 SAMPLES = 10
@@ -109,7 +109,7 @@ def _serving(settings: StreamSettings, folder: Path, images: int) -> tuple[Lifec
     """Returns a lifecycle that has come to serve, and some batches of the same phase."""
     run = Run(folder)
     sight = found_sight(settings, run)
-    fitting.prepare(settings.seed)
+    training.prepare(settings.seed)
     lifecycle = begun_lifecycle(settings, sight)
     frames = sight.frames.batches(0, settings.batch_size)
     while lifecycle.state == "adapt":

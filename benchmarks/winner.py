@@ -20,15 +20,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from envise_tf import progress
 from envise_tf.errors import UserError, reports_user_errors
-from envise_tf.fitting import progress
 from envise_tf.run import Run, provenance
 from envise_tf.settings import SweepSettings, TrainSettings
+from envise_tf.tuning.pipeline import stored_settings
 from envise_tf.tuning.ranking import FIGURES, best_trial
 from envise_tf.tuning.report import settings_of, shown
 from envise_tf.tuning.runner import Runner
 from envise_tf.tuning.space import load_space
-from envise_tf.tuning.sweeping import stored_settings
 from envise_tf.tuning.trials import training_settings, trial_records
 
 CONFIDENCE = 0.95
@@ -81,7 +81,7 @@ def _found(
 ) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     kept = Run(sweep.folder / "winner")
     # On the terminal as it is now: what is printed while a trial runs goes to a file.
-    with progress("trainings, time", Console(file=sys.stdout)) as bar:
+    with progress.bar("trainings, time", Console(file=sys.stdout)) as bar:
         task = bar.add_task("", total=2 * len(seeds))
 
         def told(done: int, of: int) -> None:

@@ -34,5 +34,5 @@ def main() -> None:
     if name not in COMMANDS:
         raise UserError(f"no command is called {name}: {nearest_names(name, COMMANDS)}")
     # Imported by name here, so that one command does not pay for another's imports.
-    module = f"{name}.__main__" if name in ("export", "tuning") else name
+    module = name if "." in name else f"{name}.__main__"
     importlib.import_module(f"envise_tf.{module}").main(sys.argv[2:])

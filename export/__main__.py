@@ -15,7 +15,7 @@ ABOUT = "Write the bundle of an evaluated run: both networks as TensorFlow Lite 
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and writes the bundle."""
     settings = parsed_plain(ExportSettings, "export", ABOUT, argv)
-    from envise_tf.export.exporting import export
+    from envise_tf.export.pipeline import export
 
     export(settings)
 

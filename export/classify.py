@@ -16,10 +16,10 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import track
 
-from envise_tf.cascade import Answer
+from envise_tf.deferral.cascade import Answer
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.runtime import Cascade
-from envise_tf.photographs import decoded_square, images_below
+from envise_tf.images.photographs import decoded_square, images_below
 from envise_tf.settings import parsed_plain
 
 ABOUT = "Classify photographs with a bundle: JPEG, PNG and WebP files of any size and orientation."

@@ -44,11 +44,11 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from envise_tf.efficiency import macs
+from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.errors import UserError
 from envise_tf.export.settings import Precision
+from envise_tf.networks.macs import macs
 from envise_tf.networks.split import split, unrolled
-from envise_tf.outliers.score import OutlierScore
 
 BINARY_CONVOLUTION = "LceBconv2d"
 ALLOWED_SIZE_DIFFERENCE = 0.1
@@ -68,7 +68,7 @@ def answering_model(student: tf.keras.Model, score: OutlierScore) -> tf.keras.Mo
     """Returns the student with all that a device asks of it.
 
     Args:
-        student: as `envise_tf.outliers.outputs.Observer` takes it: its last layer is dense and gives the logits.
+        student: as `envise_tf.deferral.scores.outputs.Observer` takes it: its last layer is dense and gives the logits.
         score: fitted.
 
     Returns:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.deferral import Threshold
+from envise_tf.deferral.scores import load_score
+from envise_tf.deferral.scores.outputs import Observer
+from envise_tf.deferral.scores.score import OutlierScore
+from envise_tf.deferral.threshold import Threshold
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import Student
-from envise_tf.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, finished_run, traced
-from envise_tf.images import load_source
+from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
-from envise_tf.job import Job
 from envise_tf.networks.split import split
-from envise_tf.outliers import load_score
-from envise_tf.outliers.outputs import Observer
-from envise_tf.outliers.score import OutlierScore
+from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, finished_run, traced
+from envise_tf.runs.job import Job
 
 _BATCH = 64
 

@@ -8,7 +8,7 @@ student the compiled interpreter inside of larq-compute-engine, loaded past that
 bring TensorFlow with it. The teacher is loaded when the first image is deferred.
 
 Nothing is resized or guessed: an image of another shape or type is refused, because a network would answer it with a
-wrong label. `envise_tf.photographs.decoded_square` makes such an image of any photograph.
+wrong label. `envise_tf.images.photographs.decoded_square` makes such an image of any photograph.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from envise_tf import cascade
-from envise_tf.cascade import Answer, Answers
+from envise_tf.deferral import cascade
+from envise_tf.deferral.cascade import Answer, Answers
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
 from envise_tf.export.flatbuffer import check_flatbuffer
@@ -150,7 +150,7 @@ class Cascade:
     """The cascade of a bundle.
 
     Responsible for running both networks, one image at a time, and for counting. Who answers is decided by
-    `envise_tf.cascade`.
+    `envise_tf.deferral.cascade`.
 
     Attributes:
         bundle: what it was loaded from.
@@ -227,7 +227,7 @@ class Cascade:
         if images.dtype != np.uint8 or images.shape[1:] != (size, size, 3):
             raise UserError(
                 f"images of {images.dtype} with shape {images.shape[1:]}: expected uint8 RGB in 0..255 with shape "
-                f"{(size, size, 3)}; envise_tf.photographs.decoded_square makes one of any photograph"
+                f"{(size, size, 3)}; envise_tf.images.photographs.decoded_square makes one of any photograph"
             )
 
     def _count(self, by_student: np.ndarray) -> None:

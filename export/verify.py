@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from envise_tf.cascade import is_deferred
+from envise_tf.deferral.cascade import is_deferred
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, load_bundle
 from envise_tf.export.golden import DECISIONS, NETWORKS, asked, golden_answers, golden_arrays

@@ -45,7 +45,8 @@ def default_precision() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student of seven digits, trained for half a minute and evaluated with a promise that it can keep."""
-    from envise_tf import evaluate, train
+    from envise_tf.evaluate import __main__ as evaluate
+    from envise_tf.train import __main__ as train
 
     run = tmp_path_factory.mktemp("digits") / "run"
     flags = ["--windows", "16", "--tensorboard", "false", "--evaluate", "false"]

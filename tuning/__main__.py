@@ -14,7 +14,7 @@ ABOUT = "Search the settings of a training: many short trainings, each measured 
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and runs the sweep's trials into its folder."""
     settings, resumed = parsed(SweepSettings, "tuning", ABOUT, argv)
-    from envise_tf.tuning.sweeping import stored_settings, sweep
+    from envise_tf.tuning.pipeline import stored_settings, sweep
 
     sweep(stored_settings(str(settings.out)) if resumed else settings, resumed)
 

@@ -16,15 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from envise_tf.report.figures import CASCADE, GREY, OUTLIER, TEACHER, framed_axes
 from envise_tf.tuning.importance import WINDOWS, Importance
 from envise_tf.tuning.positions import position, positions
-from envise_tf.tuning.ranking import (
-    FIGURES,
-    IN_PERCENT,
-    baseline_of,
-    is_measured,
-    last_rungs,
-    longest_trials,
-    students,
-)
+from envise_tf.tuning.ranking import FIGURES, IN_PERCENT, baseline_of, is_measured, last_rungs, longest_trials, students
 from envise_tf.tuning.space import Choices, Dimension, Space, setting_text
 from envise_tf.tuning.trials import BASELINE, TrialRecord
 

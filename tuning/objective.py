@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from envise_tf.efficiency import gie, macs
+from envise_tf.deferral.scores import fitted_default_score
 from envise_tf.errors import UserError
-from envise_tf.evaluating import held_back_images
-from envise_tf.finished import finished_run, networks_of
-from envise_tf.metrics import outlier_metrics
-from envise_tf.outliers import fitted_default_score
+from envise_tf.evaluate.pipeline import held_back_images
+from envise_tf.measures.gie import gie
+from envise_tf.measures.outlier_metrics import outlier_metrics
+from envise_tf.networks.macs import macs
 from envise_tf.run import Run
+from envise_tf.runs.finished import finished_run, networks_of
 
 _BATCH = 256
 

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from keras_tuner.errors import FailedTrialError
 
-from envise_tf.distilling import distil
+from envise_tf.distillation.training import DivergenceError
 from envise_tf.errors import storage_problem
-from envise_tf.fitting import DivergenceError
 from envise_tf.run import Run
 from envise_tf.settings import SweepSettings, TrainSettings
+from envise_tf.train.pipeline import distil
 from envise_tf.tuning.objective import objective_figures
 from envise_tf.tuning.trials import Status, TrialRecord, trial_records, write_record
 

@@ -285,7 +285,7 @@ def _check_key(key: str) -> None:
 
 def _options() -> set[str]:
     """Returns the dotted name of every option of every objective."""
-    from envise_tf.objectives import objective, objective_names
+    from envise_tf.distillation.objectives import objective, objective_names
 
     fields = {name: dataclasses.fields(objective(name, {})) for name in objective_names()}
     return {f"{_OBJECTIVES}.{name}.{field.name}" for name in fields for field in fields[name]}
@@ -297,7 +297,7 @@ def _is_option(key: str) -> bool:
 
 
 def _option_of(settings: TrainSettings, key: str) -> Any:
-    from envise_tf.objectives import objective
+    from envise_tf.distillation.objectives import objective
 
     _, name, option = key.split(".")
     return getattr(objective(name, settings.objectives[name]), option) if name in settings.objectives else None
@@ -311,7 +311,7 @@ def _kind(key: str) -> type:
     """
     if not _is_option(key):
         return type(getattr(TrainSettings(), key))
-    from envise_tf.objectives import objective
+    from envise_tf.distillation.objectives import objective
 
     _, name, option = key.split(".")
     default = getattr(objective(name, {}), option, None)
@@ -383,7 +383,7 @@ def _value(key: str, kind: type, value: Any) -> Any:
         UserError: the setting does not take it.
     """
     if _is_option(key):
-        from envise_tf.objectives import objective
+        from envise_tf.distillation.objectives import objective
 
         _, name, option = key.split(".")
         objective(name, {option: value})

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
+from envise_tf.images.photographs import decoded_square, images_below, is_image
 from envise_tf.images.source import UNLABELLED, Source, Split, fingerprint
-from envise_tf.photographs import decoded_square, images_below, is_image
 
 _LOG = logging.getLogger("envise_tf")
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}

@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from envise_tf.errors import UserError
+from envise_tf.images.photographs import central_square, decoded_square, images_below
 from envise_tf.images.source import UNLABELLED
-from envise_tf.photographs import central_square, decoded_square, images_below
 
 _LOG = logging.getLogger("envise_tf")
 

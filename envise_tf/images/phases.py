@@ -31,7 +31,7 @@ from envise_tf.images.frames import Frame, Frames
 from envise_tf.images.halves import Part, Protocol
 from envise_tf.images.scenario import load_scenario
 from envise_tf.images.source import Source
-from envise_tf.images.stream import Augmentation, Stream
+from envise_tf.images.windows import Augmentation, Stream
 
 _PART: Part = "unseen"
 _KEYS = ("scenario", "prior", "images", "outliers", "change")

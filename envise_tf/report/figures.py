@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from envise_tf.operating import Curve, OperatingPoint
+from envise_tf.measures.operating_points import Curve, OperatingPoint
 
 STUDENT, TEACHER, CASCADE, GREY = "#0072B2", "#D55E00", "#009E73", "#7f7f7f"
 INLIER, OUTLIER = "#0072B2", "#E69F00"

@@ -154,7 +154,7 @@ def flatbuffers() -> dict:
     import larq_compute_engine
     import tensorflow as tf
 
-    from envise_tf.outliers import outlier_score
+    from envise_tf.deferral.scores import outlier_score
 
     student, teacher = networks()
     logits = student.output

@@ -8,6 +8,8 @@ import pytest
 import tensorflow as tf
 import tflite_runtime.interpreter as tflite
 
+from envise_tf.deferral.scores import OutlierScore, outlier_score
+from envise_tf.deferral.scores.outputs import Observer
 from envise_tf.errors import UserError
 from envise_tf.export.conversion import (
     constant_bytes,
@@ -18,12 +20,10 @@ from envise_tf.export.conversion import (
     output_indices,
 )
 from envise_tf.export.runtime import LceNetwork, TfliteNetwork
-from envise_tf.images import load_source
 from envise_tf.images.digits import Digits
+from envise_tf.images.loading import load_source
 from envise_tf.networks.shipped import shipped_network
 from envise_tf.networks.students import residual_student
-from envise_tf.outliers import OutlierScore, outlier_score
-from envise_tf.outliers.outputs import Observer
 
 MSP = outlier_score("msp")
 

@@ -136,7 +136,7 @@ def test_an_image_that_would_be_misread_is_refused(bundle, image, told):
     cascade = Cascade.load(bundle)
     told_of_one = message(lambda: cascade.classify(image))
     assert told in told_of_one
-    assert "envise_tf.photographs.decoded_square" in told_of_one
+    assert "envise_tf.images.photographs.decoded_square" in told_of_one
 
 
 def test_one_image_is_no_batch(bundle):

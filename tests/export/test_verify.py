@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from envise_tf.deferral.scores import outlier_score
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import file_entry, write_manifest
 from envise_tf.export.conversion import converted_builtin, output_indices
 from envise_tf.export.settings import VerifySettings
 from envise_tf.export.verify import Agreement, Failed, main, verify
 from envise_tf.networks.students import residual_student
-from envise_tf.outliers import outlier_score
 
 
 @pytest.fixture

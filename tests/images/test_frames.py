@@ -9,7 +9,7 @@ from PIL import Image
 
 from envise_tf.errors import UserError
 from envise_tf.images.frames import Batch, Frames, PhotographFrames, VideoFrames, _opencv
-from envise_tf.photographs import decoded_square
+from envise_tf.images.photographs import decoded_square
 
 RANDOM = np.random.default_rng(0)
 SIDE = 8

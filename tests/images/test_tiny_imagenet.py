@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from envise_tf.errors import UserError
-from envise_tf.images import load_source
+from envise_tf.images.loading import load_source
 from envise_tf.images.source import fingerprint
 from envise_tf.images.tfds import TensorFlowDataset
 from envise_tf.images.tiny_imagenet import ARCHIVE, class_names, tiny_imagenet

@@ -150,7 +150,7 @@ def test_settings_of_a_trial_differ_from_the_base_in_nothing_else(tmp_path):
 
 @pytest.mark.parametrize("name", space_names())
 def test_random_trials_of_shipped_spaces_are_trainings(name, tmp_path):
-    from envise_tf.objectives import objective
+    from envise_tf.distillation.objectives import objective
 
     found = load_space(name)
     base = dataclasses.replace(preset("cifar100-zoo"), student_init="scratch")

@@ -1,0 +1,75 @@
+"""Scores that tell inliers from outliers: one score a file, each a pure function and a thin configurable class.
+
+A new score is a new file here, named as the score, with a subclass of `OutlierScore`. Larger = more inlier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envise_tf.deferral.scores.outputs import Outputs
+from envise_tf.deferral.scores.score import NotApplicable, OutlierScore, stored
+from envise_tf.registry import Registry
+
+__all__ = [
+    "DEFAULT_SCORES",
+    "NotApplicable",
+    "OutlierScore",
+    "fitted_default_score",
+    "load_score",
+    "outlier_score",
+    "score_names",
+]
+
+DEFAULT_SCORES = ("agreement", "msp")
+"""The scores that decide unless another is asked for, the first that applies. Our choice: on CIFAR-100's zoo, agreement
+told best which images the teacher contradicts, and outliers much better than msp."""
+
+_REGISTRY: Registry[OutlierScore] = Registry("outlier score", __name__, OutlierScore, ("outputs", "score"))
+
+
+def score_names() -> list[str]:
+    """Returns the names of all scores, which are the names of the files here."""
+    return _REGISTRY.names()
+
+
+def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> OutlierScore:
+    """Returns the score of that name with these options, not fitted yet.
+
+    Raises:
+        UserError: unknown score or option, or a value out of its range.
+    """
+    return _REGISTRY.member(name, options or {})
+
+
+def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:
+    """Returns the first of `DEFAULT_SCORES` that applies, fitted.
+
+    Args:
+        outputs: of the student, on n images.
+        pseudo_label: int64 (n,), as for `OutlierScore.fit`.
+    """
+    for name in DEFAULT_SCORES:
+        score = outlier_score(name)
+        try:
+            score.fit(outputs, pseudo_label)
+        except NotApplicable:
+            continue
+        return score
+    raise AssertionError(f"{DEFAULT_SCORES[-1]} needs no fitting and so always applies")
+
+
+def load_score(path: str | Path) -> OutlierScore:
+    """Returns a score that `OutlierScore.save` has written, fitted as it was.
+
+    Raises:
+        UserError: the file is missing, holds no score, or one that this version does not know.
+    """
+    name, options, fitted = stored(path)
+    score = outlier_score(name, options)
+    score.fitted = fitted
+    return score

@@ -1,0 +1,167 @@
+"""A student that serves: with its classes, its outlier score and its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+
+from envise_tf.deferral.cascade import is_deferred
+from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.scores import OutlierScore, fitted_default_score, outlier_score
+from envise_tf.deferral.scores.outputs import Observer, Outputs
+from envise_tf.deferral.threshold import Threshold, fitting_part, threshold_on
+from envise_tf.distillation.distiller import student_class_of
+
+Build = Callable[[int], tf.keras.Model]
+"""Number of classes -> a new student."""
+
+_BATCH = 256
+_MOST_REFERENCES = 1000
+_FITS = 0.01
+"""An earlier student does not fit a stream where its figures would come with less than this chance if it did."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a serving student says of n images.
+
+    Attributes:
+        own_class: int64 (n,), in its own numbering.
+        score: float32 (n,).
+        deferred: bool (n,).
+    """
+
+    own_class: np.ndarray
+    score: np.ndarray
+    deferred: np.ndarray
+
+
+class ServingStudent:
+    """A student and when it answers.
+
+    Responsible for its answers and for whether it fits a stream that it has not served lately. Not for asking the
+    teacher, nor for training.
+
+    Args:
+        network: uint8 images -> logits; no longer trained.
+        classes: the teacher's class of each of its logits.
+        score: fitted.
+        threshold: for this score.
+        references: float32 (m,), scores of calibration images, ascending.
+
+    Attributes:
+        classes: int64 (student's classes,).
+        threshold: see there.
+    """
+
+    def __init__(
+        self,
+        network: tf.keras.Model,
+        classes: np.ndarray,
+        score: OutlierScore,
+        threshold: Threshold,
+        references: np.ndarray,
+    ) -> None:
+        self.network, self.classes, self.threshold = network, classes, threshold
+        self._score, self._references = score, references
+        self._observer, self._scored = Observer(network), _traced(score, network)
+
+    def said(self, images: np.ndarray) -> Said:
+        """Returns its classes, scores and decisions for uint8 images (n, height, width, 3), n > 0."""
+        outputs = self._observer(images)
+        own_class, score = outputs.logits.argmax(axis=-1), self._scored(outputs.logits, outputs.features).numpy()
+        return Said(own_class, score, is_deferred(score, own_class, self.threshold.values))
+
+    def outscored(self, score: np.ndarray) -> np.ndarray:
+        """Returns the share of calibration images with a higher score, float64 (n,) in 0..1."""
+        return 1 - np.searchsorted(self._references, score, side="right") / len(self._references)
+
+    def fits(self, images: np.ndarray, teacher_class: np.ndarray) -> bool:
+        """Returns whether it serves these images as well as those that its threshold was chosen on.
+
+        Our choice: neither of two one-sided exact binomial tests may refute it at 1 %. Its coverage is as large as it
+        was on the calibration images; and its disagreement with the teacher, among the images that it answers, is as
+        promised.
+
+        Args:
+            images: uint8 (n, height, width, 3) of the stream as it is now.
+            teacher_class: int64 (n,), what the teacher predicts.
+        """
+        said = self.said(images)
+        answered = ~said.deferred
+        disagreeing = answered & (self.classes[said.own_class] != teacher_class)
+        count = int(answered.sum())
+        epsilon = self.threshold.options["epsilon"]
+        is_covering = stats.binom.cdf(count, len(images), self.threshold.coverage) >= _FITS
+        is_agreeing = stats.binom.sf(int(disagreeing.sum()) - 1, count, epsilon) >= _FITS
+        return bool(count and is_covering and is_agreeing)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns all that `restored` needs, without a network's graph."""
+        return {
+            "weights": self.network.get_weights(),
+            "classes": self.classes,
+            "score": (self._score.name, self._score.options, self._score.fitted),
+            "threshold": self.threshold,
+            "references": self._references,
+        }
+
+    @classmethod
+    def restored(cls, snapshot: dict[str, Any], build: Build) -> ServingStudent:
+        """Returns the student that `snapshot` was taken of."""
+        network = build(len(snapshot["classes"]))
+        network.set_weights(snapshot["weights"])
+        name, options, fitted = snapshot["score"]
+        score = outlier_score(name, options)
+        score.fitted = fitted
+        return cls(network, snapshot["classes"], score, snapshot["threshold"], snapshot["references"])
+
+
+def serving_student(
+    network: tf.keras.Model,
+    classes: np.ndarray,
+    images: np.ndarray,
+    teacher_class: np.ndarray,
+    teacher_classes: int,
+    epsilon: float,
+    confidence: float,
+) -> ServingStudent:
+    """Returns a trained student with a score fitted, and a threshold chosen by risk, on held-back images.
+
+    The first of the default scores that applies is taken; see `deferral.rules` for the threshold, which may defer
+    everything.
+
+    Args:
+        network: trained.
+        classes: int64 (student's classes,).
+        images: uint8 (n, height, width, 3), of the stream, never trained on, in random order.
+        teacher_class: int64 (n,), what the teacher predicts.
+        teacher_classes: number of the teacher's classes.
+        epsilon: largest disagreement promised.
+        confidence: of the promise.
+    """
+    observer = Observer(network)
+    outputs = Outputs.concatenated([observer(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
+    pseudo_label = student_class_of(classes.tolist(), teacher_classes)[teacher_class]
+    is_fitting = fitting_part(len(images))
+    score = fitted_default_score(outputs.chosen(is_fitting), pseudo_label[is_fitting])
+    scores = _traced(score, network)(outputs.logits, outputs.features).numpy()
+    seen = HeldBack.of(scores, outputs.logits.argmax(axis=-1), pseudo_label)
+    threshold = threshold_on(seen, "risk", len(classes), epsilon=epsilon, confidence=confidence)
+    references = np.sort(scores[~is_fitting])
+    return ServingStudent(network, classes, score, threshold, references[:: -(-len(references) // _MOST_REFERENCES)])
+
+
+def _traced(score: OutlierScore, network: tf.keras.Model) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
+    """Returns a score as a function of logits and features, traced once.
+
+    Run eagerly, a score takes some 4 kB more memory each time, which an endless stream does not have.
+    """
+    shapes = network.output_shape, network.layers[-1].input_shape
+    specs = [tf.TensorSpec((None, shape[-1]), tf.float32) for shape in shapes]
+    return tf.function(lambda logits, features: score(logits, features), specs, autograph=False)

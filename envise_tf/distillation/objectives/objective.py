@@ -1,0 +1,73 @@
+"""The base class of all objectives, and what a training step lets them see."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tensorflow as tf
+
+from envise_tf.distillation.synchronised import summed_over_replicas
+from envise_tf.errors import UserError
+from envise_tf.networks.grad_cam import HeadPass
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What teacher and student say of one batch; no label is among it.
+
+    Attributes:
+        student: the student's pass over its features; logits (batch, classes), classes being the student's.
+        teacher: the teacher's pass over its features; its logits cover all the teacher's classes.
+        classes: int64 (classes,), the teacher's class of each of the student's.
+        teacher_logits: float32 (batch, classes), the teacher's logits of the student's classes.
+        pseudo_label: int64 (batch,), the student's class that the teacher predicts; 0 where it has none.
+        is_known: bool (batch,), whether the class that the teacher predicts is one of the student's. The others
+            teach nothing: the cascade shall defer such images, not answer them with confidence.
+    """
+
+    student: HeadPass
+    teacher: HeadPass
+    classes: tf.Tensor
+    teacher_logits: tf.Tensor
+    pseudo_label: tf.Tensor
+    is_known: tf.Tensor
+
+
+@dataclass(frozen=True)
+class Objective(abc.ABC):
+    """A term of the loss.
+
+    Responsible for one number and the figures that explain it. Must not run a network: `Evidence` has what it needs.
+
+    Attributes:
+        figures: the names of the scalars that are logged beside the loss.
+
+    Args:
+        weight: what the term is multiplied with in the total.
+    """
+
+    figures: ClassVar[tuple[str, ...]] = ()
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise UserError(f"objective weight {self.weight}: expected at least 0")
+
+    @abc.abstractmethod
+    def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the unweighted loss, a float32 scalar, and further scalars to log, by the names in `figures`.
+
+        All of them are means as `mean_of` takes them.
+        """
+
+
+def mean_of(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of float (batch,) `values` where bool (batch,) `chosen`; 0 when none is.
+
+    Where replicas share a batch, it is this replica's part of the mean over the whole batch: the parts add up to it.
+    """
+    weights = tf.cast(chosen, values.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * weights), summed_over_replicas(tf.reduce_sum(weights)))

@@ -1,0 +1,1 @@
+"""python -m envise_tf.evaluate: test a finished run."""

@@ -1,0 +1,255 @@
+"""What an evaluation knows of a run, and the figures that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envise_tf.deferral.cascade import is_deferred
+from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.scores.outputs import Outputs
+from envise_tf.deferral.scores.score import OutlierScore
+from envise_tf.deferral.threshold import Kept, Threshold, kept
+from envise_tf.evaluate.test_pass import Examination, Examiner
+from envise_tf.measures.gie import Adaptation, break_even, gie, gie_total, speedup
+from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
+from envise_tf.measures.outlier_metrics import outlier_metrics
+from envise_tf.measures.separation import scatter_ratio, silhouette
+from envise_tf.networks.macs import Macs
+from envise_tf.runs.finished import FinishedRun
+from envise_tf.settings import EvaluateSettings
+
+OUTLIER_RATES = (0.01, 0.05, 0.1, 0.2)
+
+REPORTED_RATE = 0.05
+"""The outlier rate of figures that show one rate only."""
+
+_SERVED = (10_000, 100_000, 1_000_000)
+"""Images served, for which the gain is given with the adaptation charged."""
+
+ALLOWED_LOSS = 0.01
+"""Scores are compared by the largest GiE that costs no more than this share of accuracy."""
+
+
+@dataclass(frozen=True)
+class HeldBackImages:
+    """What both networks say of n held-back stream images.
+
+    Attributes:
+        outputs: the student's.
+        own_class: int64 (n,), what the student predicts, in its own numbering.
+        pseudo_label: int64 (n,), the student's class of the teacher's prediction, -1 where it has none.
+        is_fitting: bool (n,), the part on which scores are fitted; the threshold is chosen on the other.
+    """
+
+    outputs: Outputs
+    own_class: np.ndarray
+    pseudo_label: np.ndarray
+    is_fitting: np.ndarray
+
+    def seen_by(self, score: OutlierScore) -> HeldBack:
+        """Returns the images as the choice of a threshold for this score sees them."""
+        return HeldBack.of(score.score(self.outputs), self.own_class, self.pseudo_label)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the networks cost.
+
+    Attributes:
+        student: its multiply-accumulates.
+        teacher: the teacher's.
+        adaptation: how often both ran to make the student.
+        milliseconds: measured here with Keras, by network, an image in batches of 64.
+    """
+
+    student: Macs
+    teacher: Macs
+    adaptation: Adaptation
+    milliseconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that a report shows.
+
+    Attributes:
+        finished: the run.
+        settings: how it was evaluated.
+        held_back: the images that scores were fitted on and the threshold was chosen on.
+        score: the name of the score that decides.
+        scores: fitted, by name.
+        not_applicable: why a score is missing, by name.
+        thresholds: of every score, by the same rule.
+        work: what the networks cost.
+        examiner: gives test images and attention maps for pictures; None where there are no labels.
+        examination: what is known of the test images; None where there are no labels.
+    """
+
+    finished: FinishedRun
+    settings: EvaluateSettings
+    held_back: HeldBackImages
+    score: str
+    scores: dict[str, OutlierScore]
+    not_applicable: dict[str, str]
+    thresholds: dict[str, Threshold]
+    work: Work
+    examiner: Examiner | None
+    examination: Examination | None
+
+    @property
+    def threshold(self) -> Threshold:
+        """The threshold that the cascade serves with."""
+        return self.thresholds[self.score]
+
+    def deferred(self, score: str) -> np.ndarray:
+        """Returns which test images are deferred by this score and its own threshold, bool (n,)."""
+        examination = self._examination()
+        return is_deferred(examination.scores[score], examination.own_class, self.thresholds[score].values)
+
+    def point(self, score: str, outlier_rate: float) -> OperatingPoint:
+        """Returns what the cascade reaches with this score and its own threshold."""
+        answered = self._examination().answered
+        return operating_point(answered, self.deferred(score), outlier_rate, *self.flops)
+
+    def curve(self, score: str, outlier_rate: float) -> Curve:
+        """Returns what the cascade reaches with every threshold of this score."""
+        examination = self._examination()
+        return curve(examination.answered, examination.scores[score], outlier_rate, *self.flops)
+
+    @property
+    def flops(self) -> tuple[float, float]:
+        """FLOPs an image of student and teacher."""
+        return self.work.student.flops, self.work.teacher.flops
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The outlier rates of all tables; just 0 where no test image is an outlier."""
+        return OUTLIER_RATES if self._examination().answered.is_outlier.any() else (0.0,)
+
+    @property
+    def served_deferral_rate(self) -> float:
+        """Share of the calibration images, which are those of the stream, that the cascade would defer."""
+        return 1 - self.threshold.coverage
+
+    def promise_kept(self) -> Kept:
+        """Returns whether the promise of the chosen threshold holds on the inlier test images."""
+        examination = self._examination()
+        answered = examination.answered
+        seen = HeldBack(
+            examination.scores[self.score],
+            examination.own_class,
+            answered.student_class == answered.teacher_class,
+            np.isin(answered.teacher_class, self.finished.teacher_classes),
+        )
+        return kept(self.threshold, seen.where(~answered.is_outlier))
+
+    def _examination(self) -> Examination:
+        assert self.examination is not None, "figures on test images need labels"
+        return self.examination
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns what result.json holds of an evaluation; plain values, null for what does not exist."""
+    held_back = evaluation.held_back
+    values: dict[str, Any] = {
+        "settings": dataclasses.asdict(evaluation.settings),
+        "score": evaluation.score,
+        "held_back": {
+            "fitting": int(held_back.is_fitting.sum()),
+            "calibration": int((~held_back.is_fitting).sum()),
+        },
+        "threshold": evaluation.threshold.as_dict(),
+        "work": _work_figures(evaluation),
+        "not_applicable": evaluation.not_applicable,
+    }
+    if evaluation.examination is not None:
+        values |= _tested_figures(evaluation, evaluation.examination)
+    return values
+
+
+def _work_figures(evaluation: Evaluation) -> dict[str, Any]:
+    work = evaluation.work
+    student, teacher = evaluation.flops
+    deferral_rate = evaluation.served_deferral_rate
+    gain = float(gie(1, deferral_rate, student, teacher))
+    adaptation = work.adaptation.flops(work.student, work.teacher)
+    return {
+        **{
+            name: {
+                "float_macs": macs.float_macs,
+                "binary_macs": macs.binary_macs,
+                "flops": macs.flops,
+                "uncounted": list(macs.uncounted),
+                "milliseconds": work.milliseconds[name],
+            }
+            for name, macs in (("student", work.student), ("teacher", work.teacher))
+        },
+        "stream": {
+            "deferral_rate": deferral_rate,
+            "gie": gain,
+            "speedup": float(speedup(gain)),
+            "gie_measured_in_keras": float(gie(1, deferral_rate, *work.milliseconds.values())),
+        },
+        "adaptation": {
+            **dataclasses.asdict(work.adaptation),
+            "flops": adaptation,
+            "break_even_images": _finite(float(break_even(gain, teacher, adaptation))),
+            "gie_total_after": {
+                str(n): float(gie_total(n, deferral_rate * n, student, teacher, adaptation)) for n in _SERVED
+            },
+        },
+    }
+
+
+def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[str, Any]:
+    answered = examination.answered
+    inlier = ~answered.is_outlier
+    agrees = answered.student_class == answered.teacher_class
+    return {
+        "test": {
+            "inliers": int(inlier.sum()),
+            "outliers": int(answered.is_outlier.sum()),
+            "agreement": float(agrees[inlier].mean()),
+        },
+        "promise": dataclasses.asdict(evaluation.promise_kept()),
+        "rates": [evaluation.point(evaluation.score, rate).as_dict() for rate in evaluation.rates],
+        "scores": {name: _score_figures(evaluation, examination, name) for name in evaluation.scores},
+        "separation": _separation_figures(examination),
+        "localisation": {name: dataclasses.asdict(found) for name, found in examination.localisation.items()},
+    }
+
+
+def _score_figures(evaluation: Evaluation, examination: Examination, name: str) -> dict[str, Any]:
+    """Returns the outlier metrics of a score, its cascade, and the GiE that it reaches at equal accuracy."""
+    score, is_outlier = examination.scores[name], examination.answered.is_outlier
+    metrics = {}
+    if is_outlier.any() and not is_outlier.all():
+        metrics = outlier_metrics(score[~is_outlier], score[is_outlier], REPORTED_RATE)
+    points = {rate: evaluation.point(name, rate) for rate in evaluation.rates}
+    return {
+        **metrics,
+        "gie": {str(rate): point.gie for rate, point in points.items()},
+        "gie_at_equal_accuracy": {
+            str(rate): evaluation.curve(name, rate).best_gie(point.accuracy_teacher - ALLOWED_LOSS)
+            for rate, point in points.items()
+        },
+    }
+
+
+def _separation_figures(examination: Examination) -> dict[str, float | None]:
+    """Returns how well the features of the inliers separate, by true class; null where there is one class only."""
+    rows = examination.feature_rows
+    inlier = ~examination.answered.is_outlier[rows]
+    features, truth = examination.features[inlier], examination.answered.truth[rows][inlier]
+    if not 1 < len(np.unique(truth)) < len(truth):
+        return {"scatter_ratio": None, "silhouette": None}
+    return {"scatter_ratio": scatter_ratio(features, truth), "silhouette": silhouette(features, truth)}
+
+
+def _finite(number: float) -> float | None:
+    """Returns the number, or None for infinity, which JSON does not have."""
+    return number if np.isfinite(number) else None

@@ -1,0 +1,89 @@
+"""Which test images a report shows, and what it says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from envise_tf.evaluate.evaluation import Evaluation
+from envise_tf.evaluate.test_pass import Examination, Examiner
+from envise_tf.report.pictures import Picture, overlaid_uri, png_uri
+
+_MISTAKES = 24
+_ROWS_A_KIND = 3
+
+
+def mistakes(evaluation: Evaluation) -> list[Picture]:
+    """Returns the images that the student should have left to the teacher, the highest scores first, captioned."""
+    examination, examiner = _tested(evaluation)
+    answered, score = examination.answered, examination.scores[evaluation.score]
+    student_right = answered.student_class == answered.truth
+    teacher_right = answered.teacher_class == answered.truth
+    wrong = np.flatnonzero(~evaluation.deferred(evaluation.score) & ~student_right & teacher_right)
+    rows = wrong[np.argsort(-score[wrong], kind="stable")][:_MISTAKES]
+    images = _images(examiner, rows)
+    names = evaluation.finished.job.teacher.class_names
+    return [
+        Picture(
+            png_uri(images[row]),
+            f"{names[answered.student_class[row]]}, but {names[answered.truth[row]]}"
+            f"{' (outlier)' if answered.is_outlier[row] else ''}, score {score[row]:.3g}",
+        )
+        for row in rows
+    ]
+
+
+def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
+    """Returns rows of four: image, teacher's map, student's map for the right class, for the most probable wrong one.
+
+    Some images on which both networks agree, some on which they do not, and some outliers; the first of each.
+    """
+    examination, examiner = _tested(evaluation)
+    answered = examination.answered
+    agrees = answered.student_class == answered.teacher_class
+    is_known = np.isin(answered.teacher_class, evaluation.finished.teacher_classes)
+    kinds = (agrees & ~answered.is_outlier, ~agrees & is_known & ~answered.is_outlier, answered.is_outlier)
+    rows = np.concatenate([np.flatnonzero(kind)[:_ROWS_A_KIND] for kind in kinds])
+    images = _images(examiner, rows)
+    return [_attention_row(evaluation, examination, examiner, row, images[row]) for row in rows]
+
+
+def _attention_row(
+    evaluation: Evaluation, examination: Examination, examiner: Examiner, row: int, image: np.ndarray
+) -> list[Picture]:
+    teacher_class = examination.answered.teacher_class[row]
+    classes = evaluation.finished.teacher_classes
+    names = evaluation.finished.job.teacher.class_names
+    ranking = np.argsort(-examiner.logits(image[np.newaxis])[0], kind="stable")
+    own = classes.index(teacher_class) if teacher_class in classes else ranking[0]
+    other = ranking[ranking != own][0]
+    batch = image[np.newaxis]
+    teacher_map = examiner.attention("teacher", batch, np.array([[teacher_class]]))[0, 0]
+    right, wrong = examiner.attention("student", batch, np.array([[own, other]]))[0]
+    truth = names[examination.answered.truth[row]]
+    outlier = ", outlier" if examination.answered.is_outlier[row] else ""
+    return [
+        Picture(png_uri(image), f"{truth}{outlier}"),
+        Picture(overlaid_uri(image, teacher_map), f"teacher: {names[teacher_class]}"),
+        Picture(overlaid_uri(image, right), f"student: {names[classes[own]]}"),
+        Picture(overlaid_uri(image, wrong), f"student: {names[classes[other]]}"),
+    ]
+
+
+def _images(examiner: Examiner, rows: Iterable[int]) -> dict[int, np.ndarray]:
+    """Returns the images at these rows of the examination, by row."""
+    wanted = sorted({int(row) for row in rows})
+    if not wanted:
+        return {}
+    rows_wanted = tf.constant(wanted, tf.int64)
+    numbered = examiner.examples().enumerate().take(wanted[-1] + 1)
+    kept = numbered.filter(lambda row, _: tf.reduce_any(row == rows_wanted))
+    return {int(row): example["image"] for row, example in kept.as_numpy_iterator()}
+
+
+def _tested(evaluation: Evaluation) -> tuple[Examination, Examiner]:
+    assert evaluation.examination is not None
+    assert evaluation.examiner is not None
+    return evaluation.examination, evaluation.examiner

@@ -1,0 +1,295 @@
+"""The report of an evaluation: one HTML file with every figure and picture in it, for phone, screen and print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envise_tf.evaluate.evaluation import ALLOWED_LOSS, REPORTED_RATE, Evaluation
+from envise_tf.evaluate.gallery import attention_rows, mistakes
+from envise_tf.evaluate.test_pass import Examination
+from envise_tf.measures.outlier_metrics import roc
+from envise_tf.measures.separation import projected
+from envise_tf.report import figures
+from envise_tf.report.section import Rows, Section, page, percent, picture_of
+from envise_tf.settings import as_yaml
+
+
+def write_report(evaluation: Evaluation, values: dict[str, Any], path: Path) -> None:
+    """Writes the report.
+
+    Args:
+        evaluation: what is shown.
+        values: its figures, as `evaluation.figures` returns them.
+        path: where to write.
+    """
+    html = page(
+        title=f"Student, teacher and cascade: {evaluation.finished.run.folder.name}",
+        headline=_headline(evaluation),
+        sections=_sections(evaluation, values),
+        chosen=[evaluation.score],
+    )
+    evaluation.finished.run.write(path, html)
+
+
+def _sections(evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
+    sections = [_promise(evaluation, values)]
+    if evaluation.examination is not None:
+        sections = [_rates(evaluation), *sections, *_tested(evaluation, evaluation.examination, values)]
+    return [*sections, _work(values), _settings(evaluation)]
+
+
+def _tested(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> list[Section]:
+    sections = [_scores(evaluation, examination, values), _attention(evaluation, values), _mistakes(evaluation)]
+    return [*sections, _features(evaluation, examination, values), _confusion(evaluation, examination)]
+
+
+def _headline(evaluation: Evaluation) -> str:
+    threshold = evaluation.threshold
+    if threshold.why_all_deferred is not None:
+        return f"The teacher answers everything: {threshold.why_all_deferred}."
+    served = f"The student answers {percent(threshold.coverage)} of its stream."
+    if evaluation.examination is None:
+        return served
+    point = evaluation.point(evaluation.score, _reported(evaluation))
+    direction = "below" if point.loss >= 0 else "above"
+    return (
+        f"{served} With {percent(point.outlier_rate, 0)} outliers the cascade is {100 * abs(point.loss):.1f} points "
+        f"{direction} the teacher's accuracy and saves {percent(point.gie)} of its work."
+    )
+
+
+def _reported(evaluation: Evaluation) -> float:
+    return REPORTED_RATE if REPORTED_RATE in evaluation.rates else evaluation.rates[0]
+
+
+def _rates(evaluation: Evaluation) -> Section:
+    points = [evaluation.point(evaluation.score, rate) for rate in evaluation.rates]
+    rows = [["% at outliers of", *(percent(point.outlier_rate, 0) for point in points)]]
+    for label, name in (
+        ("student alone, accuracy", "accuracy_student"),
+        ("teacher alone, accuracy", "accuracy_teacher"),
+        ("cascade, accuracy", "accuracy_cascade"),
+        ("teacher - cascade", "loss"),
+        ("± standard error", "loss_standard_error"),
+        ("deferred", "deferral_rate"),
+        ("… outliers caught", "outliers_caught"),
+        ("… false alarms", "false_alarms"),
+        ("GiE", "gie"),
+    ):
+        rows.append([label, *(f"{100 * getattr(point, name):.1f}" for point in points)])
+    rows.append(["speedup (FLOPs), times", *(f"{point.speedup:.2f}" for point in points)])
+    score = evaluation.score
+    curves = {name: evaluation.curve(name, _reported(evaluation)) for name in evaluation.scores}
+    point = evaluation.point(score, _reported(evaluation))
+    about = f"at {percent(_reported(evaluation), 0)} outliers"
+    return Section(
+        "Accuracy and work, by the share of outliers",
+        texts=[
+            "Test images of the scenario's inlier and outlier classes, weighted to each share of outliers. "
+            "The student alone is wrong about every outlier; a false alarm costs work, never accuracy."
+        ],
+        tables=[rows],
+        figures=[
+            picture_of(
+                figures.accuracy_against_gie(curves, score, point, ALLOWED_LOSS),
+                f"Accuracy against GiE over all thresholds, {about}; grey: the other scores",
+            ),
+            picture_of(figures.gie_against_outlier_rate(points), "GiE and deferral by outlier rate, chosen threshold"),
+        ],
+    )
+
+
+def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
+    threshold, held_back = evaluation.threshold, values["held_back"]
+    texts = [
+        f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. Chosen without labels on "
+        f"{held_back['calibration']} held-back stream images; the scores were fitted on {held_back['fitting']} others.",
+        f"On the images that it was chosen on, the student answers {percent(threshold.coverage)}"
+        + (
+            f" and disagrees with the teacher on {percent(threshold.disagreement)} of these."
+            if threshold.disagreement is not None
+            else "."
+        ),
+    ]
+    if threshold.why_all_deferred is not None:
+        texts.append(f"Why everything is deferred: {threshold.why_all_deferred}.")
+    rows: list[Rows] = []
+    if "promise" in values and values["promise"]["promised"] is not None:
+        kept = values["promise"]
+        verdict = "kept" if kept["holds"] else "refuted" if kept["refuted"] else "missed, within chance"
+        bound = "at most" if kept["is_upper_bound"] else "at least"
+        rows = [
+            [
+                ["on the inlier test images", ""],
+                [f"{kept['figure']}, promised", f"{bound} {percent(kept['promised'])}"],
+                ["measured", "none" if kept["measured"] is None else percent(kept["measured"])],
+                ["not refuted by these images", f"{percent(kept['lower'])} to {percent(kept['upper'])}"],
+                ["images", str(kept["images"])],
+                ["promise", verdict],
+            ]
+        ]
+    return Section("The threshold and its promise", texts, rows)
+
+
+def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:
+    is_outlier = examination.answered.is_outlier
+    chosen = evaluation.score
+    texts = [f"{name} is left out: {reason}." for name, reason in evaluation.not_applicable.items()]
+    pictures = [
+        picture_of(
+            figures.score_histogram(examination.scores[chosen], is_outlier, evaluation.threshold.values, chosen),
+            f"The score that decides, {chosen}, among test images",
+        )
+    ]
+    if not is_outlier.any():
+        texts = ["The scenario has no outliers: nothing to tell from the inliers.", *texts]
+        return Section("Outlier scores", texts, figures=pictures)
+    found = values["scores"]
+    rates = [str(rate) for rate in evaluation.rates]
+    order = sorted(found, key=lambda name: -found[name]["auroc"])
+    metrics = [["score", "AUROC", "FPR at 95 %", "AUPR in", "AUPR out", "error"]]
+    for name in order:
+        keys = ("auroc", "fpr_at_95_recall", "aupr_inlier", "aupr_outlier", "detection_error")
+        metrics.append([name, *(f"{found[name][key]:.3f}" for key in keys)])
+    header = [f"at {100 * float(rate):g} %" for rate in rates]
+    own, equal = [["GiE, own threshold", *header]], [["GiE, equal accuracy", *header]]
+    for name in order:
+        own.append([name, *(percent(found[name]["gie"][rate]) for rate in rates)])
+        equal.append([name, *(percent(found[name]["gie_at_equal_accuracy"][rate]) for rate in rates)])
+    curves = {name: roc(examination.scores[name][~is_outlier], examination.scores[name][is_outlier]) for name in order}
+    pictures += [
+        picture_of(figures.roc_curves(curves, {name: found[name]["auroc"] for name in order}), "ROC, inliers positive")
+    ]
+    return Section(
+        "Outlier scores",
+        texts=[
+            f"Larger = more inlier. AUPR is given for {percent(REPORTED_RATE, 0)} outliers, once with inliers and "
+            "once with outliers positive; error is (miss + false alarm) / 2 at the best threshold.",
+            "The second table takes each score's own threshold, chosen by the same rule. The third compares the "
+            f"scores at equal accuracy: the largest GiE that costs at most {100 * ALLOWED_LOSS:g} point, over all "
+            "thresholds, with the labels' help.",
+            *texts,
+        ],
+        tables=[metrics, own, equal],
+        figures=pictures,
+    )
+
+
+def _attention(evaluation: Evaluation, values: dict[str, Any]) -> Section:
+    rows = []
+    if values["localisation"]:
+        rows = [[["", "teacher", "student"]]]
+        found = [values["localisation"][network] for network in ("teacher", "student")]
+        for label, key in (
+            ("pointing game", "pointing"),
+            ("attention in the box", "share_inside"),
+            ("box, share of image", "chance"),
+        ):
+            rows[0].append([label, *("none" if np.isnan(one[key]) else percent(one[key]) for one in found)])
+        rows[0].append(["images (without a map)", *(f"{one['images']} ({one['without_verdict']})" for one in found)])
+    return Section(
+        "Attention",
+        texts=[
+            "Grad-CAM of test images. From left to right: the image; the teacher for the class that it predicts; the "
+            "student for the same class; the student for its most probable other class. For an outlier, whose class "
+            "the student does not have: the student's two most probable classes."
+        ],
+        tables=rows,
+        maps=attention_rows(evaluation),
+    )
+
+
+def _mistakes(evaluation: Evaluation) -> Section:
+    return Section(
+        "Worst mistakes",
+        texts=[
+            "Images that the student answered wrongly and the teacher would have answered rightly, the highest scores "
+            "first; images of outlier classes that passed for inliers are among them."
+        ],
+        mistakes=mistakes(evaluation),
+    )
+
+
+def _features(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:
+    rows = examination.feature_rows
+    answered, found = examination.answered, values["separation"]
+    names = dict(enumerate(evaluation.finished.job.teacher.class_names))
+    pictures = []
+    if len(rows) >= 4:
+        points = projected(examination.features, evaluation.settings.seed, "tsne")
+        picture = figures.feature_picture(points, answered.truth[rows], answered.is_outlier[rows], names)
+        pictures = [
+            picture_of(picture, "Penultimate features of test images, laid out by t-SNE: only neighbourhood counts")
+        ]
+    tables = []
+    if found["scatter_ratio"] is not None:
+        tables = [
+            [
+                ["inliers, by true class", ""],
+                ["between / within scatter", f"{found['scatter_ratio']:.3f}"],
+                ["silhouette", f"{found['silhouette']:.3f}"],
+            ]
+        ]
+    return Section("The student's features", tables=tables, figures=pictures)
+
+
+def _confusion(evaluation: Evaluation, examination: Examination) -> Section:
+    answered = examination.answered
+    classes = evaluation.finished.teacher_classes
+    names = [evaluation.finished.job.teacher.class_names[label] for label in classes]
+    own = np.full(evaluation.finished.job.teacher.classes, -1)
+    own[classes] = np.arange(len(classes))
+    pictures = []
+    for who, answer in (("teacher", answered.teacher_class), ("student", answered.student_class)):
+        both = (own[answered.truth] >= 0) & (own[answer] >= 0) & ~answered.is_outlier
+        matrix = np.zeros((len(classes), len(classes)))
+        np.add.at(matrix, (own[answered.truth[both]], own[answer[both]]), 1)
+        pictures.append(picture_of(figures.confusion(matrix, names), f"Confusion of the {who} on inlier test images"))
+    return Section("Confusion", ["Answers outside of the student's classes are left out."], figures=pictures)
+
+
+def _work(values: dict[str, Any]) -> Section:
+    work = values["work"]
+    rows = [["an image", "student", "teacher"]]
+    for label, key, scale, unit in (
+        ("float MACs", "float_macs", 1e6, "M"),
+        ("binary MACs", "binary_macs", 1e6, "M"),
+        ("FLOPs", "flops", 1e6, "M"),
+        ("measured, Keras on this machine", "milliseconds", 1, "ms"),
+    ):
+        rows.append([label, *(f"{work[network][key] / scale:.2f} {unit}" for network in ("student", "teacher"))])
+    adaptation = work["adaptation"]
+    break_even = adaptation["break_even_images"]
+    totals = [["images served", "GiE with adaptation"]]
+    totals += [[f"{int(n):,}", percent(total)] for n, total in adaptation["gie_total_after"].items()]
+    return Section(
+        "Work",
+        texts=[
+            "A float multiply-accumulate counts 2 FLOPs, a binary one 2/64. Keras runs the binary network in float, so "
+            "the milliseconds here say nothing of a phone.",
+            f"Making the student took {adaptation['flops']:.3g} FLOPs: {adaptation['labelled']:,} images labelled by "
+            f"the teacher, {adaptation['trained']:,} trained on at three forward passes each, "
+            f"{adaptation['validated']:,} for validation, all in float. "
+            + (
+                "It never pays for itself, for nothing is gained."
+                if break_even is None
+                else f"It has paid for itself after {break_even:,.0f} images."
+            ),
+        ],
+        tables=[rows, totals],
+    )
+
+
+def _settings(evaluation: Evaluation) -> Section:
+    run = evaluation.finished.run
+    result = run.read_json("result.json")
+    trained = run.settings_file.read_text()
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return Section(
+        "Settings",
+        texts=[f"Trained on {result['date']}, commit {result['git_commit']}, {result['machine']}; {versions}."],
+        settings=f"# train\n{trained}\n# evaluate\n{as_yaml(evaluation.settings)}",
+    )

@@ -1,0 +1,147 @@
+"""The test images of a run's scenario, once through both networks: what is kept of each image for every later figure.
+
+Memory is bounded by the batch: of an image only its classes and scores remain, and of some its features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from envise_tf import progress
+from envise_tf.deferral.scores.score import OutlierScore
+from envise_tf.errors import UserError
+from envise_tf.measures.localisation import Localisation, localisation
+from envise_tf.measures.operating_points import Answered
+from envise_tf.networks.grad_cam import grad_cam
+from envise_tf.networks.split import split
+from envise_tf.runs.finished import FinishedRun, Networks
+
+_MOST_FEATURES = 2000
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is known of n test images.
+
+    Attributes:
+        answered: their classes, true and predicted.
+        own_class: int64 (n,), what the student predicts, in its own numbering.
+        scores: by name, float32 (n,).
+        features: float32 (m, d), the student's penultimate features of at most 2,000 images.
+        feature_rows: int64 (m,), which images these are.
+        localisation: by network, its attention against bounding boxes; empty where the source has none.
+    """
+
+    answered: Answered
+    own_class: np.ndarray
+    scores: dict[str, np.ndarray]
+    features: np.ndarray
+    feature_rows: np.ndarray
+    localisation: dict[str, Localisation]
+
+
+class Examiner:
+    """Asks both networks and all scores about test images, a batch at a time.
+
+    Args:
+        finished: a run whose source has labels.
+        networks: of the run.
+        scores: fitted, by name.
+
+    Raises:
+        UserError: the run's source has no labels.
+    """
+
+    def __init__(self, finished: FinishedRun, networks: Networks, scores: Mapping[str, OutlierScore]) -> None:
+        tested, scenario = finished.job.tested, finished.job.scenario
+        if tested is None:
+            raise UserError(f"{finished.run.folder} has no labelled images: expected a --source with labels")
+        names = {name: index for index, name in enumerate(finished.job.teacher.class_names)}
+        self._source = tested
+        self._truth = np.array([names.get(name, -1) for name in tested.class_names])
+        self._outliers = () if scenario is None else scenario.labels("outlier", tested.class_names)
+        inliers = finished.job.inliers
+        self._labels = None if inliers is None else sorted([*inliers, *self._outliers])
+        self._networks = networks
+        self._scores = scores
+        self._split = {"teacher": split(finished.job.teacher.model), "student": split(finished.student)}
+
+    def examination(self, batch_size: int) -> Examination:
+        """Returns what is said of the scenario's inlier and outlier images of the test split, all of them.
+
+        Raises:
+            UserError: there is none.
+        """
+        count = self._source.count("test", self._labels)
+        if not count:
+            raise UserError(f"{self._source.name} has no test image of the scenario's classes: choose another scenario")
+        batches = self.examples().batch(batch_size).prefetch(2)
+        parts, rows = [], 0
+        for batch in progress.track(batches, "testing", -(-count // batch_size)):
+            arrays = {name: values.numpy() for name, values in batch.items()}
+            every = -(-count // _MOST_FEATURES)
+            parts.append(self._said(arrays, np.arange(rows, rows + len(arrays["label"])) % every == 0))
+            rows += len(arrays["label"])
+        whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self._examination(whole)
+
+    def examples(self) -> tf.data.Dataset:
+        """Returns the examples that are examined, in the order of every array of the examination."""
+        return self._source.examples("test", self._labels)
+
+    def attention(self, network: str, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Returns Grad-CAM maps, float32 (n, K, h, w), of the "teacher" or the "student" for classes (n, K)."""
+        return grad_cam(self._split[network], tf.constant(images), tf.constant(classes)).numpy()
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Returns the student's logits, float32 (n, student's classes)."""
+        return self._networks.student(images).logits
+
+    def _said(self, batch: dict[str, np.ndarray], has_features: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns what is kept of a batch, by name: an array over its images, or over some of them."""
+        outputs = self._networks.student(batch["image"])
+        teacher_class = self._networks.teacher(batch["image"]).argmax(axis=-1)
+        own_class = outputs.logits.argmax(axis=-1)
+        said = {
+            "truth": self._truth[batch["label"]],
+            "teacher_class": teacher_class,
+            "own_class": own_class,
+            "is_outlier": np.isin(batch["label"], self._outliers),
+            "has_features": has_features,
+            "features": outputs.features[has_features],
+            **{f"score.{name}": score.score(outputs) for name, score in self._scores.items()},
+        }
+        if self._source.has_boxes:
+            said |= self._maps(batch, teacher_class)
+        return said
+
+    def _maps(self, batch: dict[str, np.ndarray], teacher_class: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns both networks' maps for the teacher's class, of the images whose class the student has."""
+        own = self._networks.student_classes[teacher_class]
+        is_known = own >= 0
+        images = batch["image"][is_known]
+        return {
+            "boxes": batch["box"][is_known],
+            "maps.teacher": self.attention("teacher", images, teacher_class[is_known, np.newaxis])[:, 0],
+            "maps.student": self.attention("student", images, own[is_known, np.newaxis])[:, 0],
+        }
+
+    def _examination(self, whole: dict[str, np.ndarray]) -> Examination:
+        student_class = self._networks.teacher_classes[whole["own_class"]]
+        answered = Answered(whole["truth"], whole["teacher_class"], student_class, whole["is_outlier"])
+        return Examination(
+            answered=answered,
+            own_class=whole["own_class"],
+            scores={name: whole[f"score.{name}"] for name in self._scores},
+            features=whole["features"],
+            feature_rows=np.flatnonzero(whole["has_features"]),
+            localisation={
+                network: localisation(whole[f"maps.{network}"], whole["boxes"])
+                for network in ("teacher", "student")
+                if self._source.has_boxes
+            },
+        )

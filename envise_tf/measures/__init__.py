@@ -1,0 +1,1 @@
+"""What networks and cascades are judged by: one measure a file."""

@@ -1,0 +1,1 @@
+"""The stream's prior: which classes really occur, and how often."""

@@ -1,0 +1,148 @@
+"""A finished run of train, opened again: its job, its networks and, once it is evaluated, its cascade."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from envise_tf.deferral.cascade import Cascade, Teacher
+from envise_tf.deferral.scores import load_score
+from envise_tf.deferral.scores.outputs import Observer
+from envise_tf.deferral.scores.score import OutlierScore
+from envise_tf.deferral.threshold import Threshold
+from envise_tf.distillation.distiller import student_class_of
+from envise_tf.errors import UserError
+from envise_tf.run import Run
+from envise_tf.runs.job import Job, found_job
+from envise_tf.settings import TrainSettings, settings_of_run
+
+SCORE_FILE = "score.npz"
+THRESHOLD_FILE = "threshold.json"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has ended.
+
+    Attributes:
+        run: its folder.
+        job: what it was trained on; the teacher is the run's own copy.
+        student: the distilled network.
+        teacher_classes: the teacher's class of each of the student's.
+    """
+
+    run: Run
+    job: Job
+    student: tf.keras.Model
+    teacher_classes: list[int]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Both networks of a run, ready to be asked.
+
+    Attributes:
+        student: looks at uint8 images.
+        teacher: uint8 images -> logits or probabilities.
+        teacher_classes: int64 (student's classes,), the teacher's class of each of the student's.
+        student_classes: int64 (teacher's classes,), the student's class of each of the teacher's, -1 where it has none.
+    """
+
+    student: Observer
+    teacher: Teacher
+    teacher_classes: np.ndarray
+    student_classes: np.ndarray
+
+
+def networks_of(finished: FinishedRun) -> Networks:
+    """Returns both networks of a finished run."""
+    classes, teacher = finished.teacher_classes, finished.job.teacher
+    return Networks(
+        Observer(finished.student), traced(teacher.model), np.array(classes), student_class_of(classes, teacher.classes)
+    )
+
+
+def finished_run(folder: str, data_dir: str | None = None) -> FinishedRun:
+    """Returns the run in a folder, its images found again.
+
+    Args:
+        folder: of the run.
+        data_dir: where data sets are prepared; None takes the run's own setting.
+
+    Raises:
+        UserError: the folder holds no finished run, or its images are gone.
+    """
+    run = Run(Path(folder))
+    _require_finished(run)
+    settings = settings_of_run(TrainSettings, folder)
+    settings = dataclasses.replace(
+        settings, teacher=folder, teacher_classes=None, data_dir=data_dir or settings.data_dir
+    )
+    student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
+    return FinishedRun(run, found_job(settings), student, run.read_json("classes.json")["teacher_classes"])
+
+
+def load_cascade(folder: str) -> Cascade:
+    """Returns the cascade of an evaluated run, run by Keras.
+
+    Args:
+        folder: of the run; neither its images nor the network's are needed.
+
+    Raises:
+        UserError: the folder holds no finished run, or it has not been evaluated.
+    """
+    run = Run(Path(folder))
+    _require_finished(run)
+    if not (run.folder / THRESHOLD_FILE).exists():
+        raise UserError(f"{folder} has no threshold yet: choose one by python -m envise_tf.evaluate {folder}")
+    student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
+    teacher = tf.keras.models.load_model(run.folder / "teacher.keras", compile=False)
+    threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
+    return keras_cascade(
+        Observer(student), load_score(run.folder / SCORE_FILE), teacher, threshold, run.read_json("classes.json")
+    )
+
+
+def keras_cascade(
+    observer: Observer,
+    score: OutlierScore,
+    teacher: tf.keras.Model,
+    threshold: Threshold,
+    classes: dict[str, list],
+) -> Cascade:
+    """Returns the cascade of two Keras networks.
+
+    Args:
+        observer: of the student.
+        score: fitted.
+        teacher: uint8 images -> logits or probabilities.
+        threshold: one value for each of the student's classes.
+        classes: "teacher_classes" and "teacher_names", as in a run's classes.json.
+    """
+
+    def student(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        outputs = observer(images)
+        return np.asarray(outputs.logits), score.score(outputs)
+
+    return Cascade(
+        student, traced(teacher), threshold.values, classes["teacher_classes"], tuple(classes["teacher_names"])
+    )
+
+
+def traced(model: tf.keras.Model) -> Teacher:
+    """Returns the model in inference mode as a function of arrays, traced once for batches of any size."""
+    shape = (None, *model.input_shape[1:])
+    spec = tf.TensorSpec(shape, model.inputs[0].dtype)
+    run = tf.function(lambda images: model(images, training=False), [spec], autograph=False)
+    return lambda images: run(images).numpy()
+
+
+def _require_finished(run: Run) -> None:
+    if not run.settings_file.exists() or not (run.folder / "classes.json").exists():
+        raise UserError(f"{run.folder} holds no run of train: expected the folder of a finished one")
+    if not (run.folder / "student.keras").exists() or not (run.folder / "result.json").exists():
+        raise UserError(f"{run.folder} is not finished: go on with python -m envise_tf.train --resume {run.folder}")

@@ -1,0 +1,190 @@
+"""What the settings of a distillation name, found and checked before the long work starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from envise_tf import progress
+from envise_tf.distillation.objectives import Objective, objective
+from envise_tf.errors import UserError, nearest_names
+from envise_tf.images.folder import Folder
+from envise_tf.images.loading import load_source
+from envise_tf.images.scenario import Scenario, load_scenario
+from envise_tf.images.source import Source
+from envise_tf.images.windows import Augmentation, Stream
+from envise_tf.networks.loading import Classifier, load_classifier
+from envise_tf.prior.frequent import frequent_classes
+from envise_tf.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the settings name.
+
+    Attributes:
+        settings: what was asked for.
+        teacher: with a name for each class.
+        tested: the labelled source that networks are tested on; None where nobody has labels.
+        scenario: None where all classes are inliers.
+        stream: what the student may train on.
+        held_back: what agreement is measured on.
+        objectives: by name.
+    """
+
+    settings: TrainSettings
+    teacher: Classifier
+    tested: Source | None
+    scenario: Scenario | None
+    stream: Stream
+    held_back: Stream
+    objectives: dict[str, Objective]
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.stream.source.size or 0)
+
+    def held_back_images(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the images that thresholds are chosen on, in uint8 batches; the last may be smaller."""
+        return self.held_back.images().unbatch().take(self.settings.held_back).batch(batch_size)
+
+    @property
+    def inliers(self) -> tuple[int, ...] | None:
+        """The tested source's labels of the inlier classes; None means all."""
+        if self.scenario is None or self.tested is None:
+            return None
+        return self.scenario.labels("inlier", self.tested.class_names)
+
+
+def found_job(settings: TrainSettings) -> Job:
+    """Returns the job that the settings describe, every part of it loaded and checked.
+
+    Raises:
+        UserError: a part is missing or does not fit the others.
+    """
+    if not settings.objectives:
+        raise UserError("no objective is given: expected at least one, such as --objectives.soft_label.weight 1")
+    if settings.twin and settings.with_twin:
+        raise UserError("--twin makes the student itself the twin, --with_twin adds one beside it: give one of the two")
+    objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
+    teacher = load_classifier(settings.teacher, settings.teacher_range, settings.teacher_classes)
+    tested = _tested(settings, teacher)
+    scenario = _scenario(settings, tested)
+    stream = _stream(settings, teacher, tested, scenario)
+    _require_size(teacher, stream.source, settings)
+    held_back = dataclasses.replace(stream, part="held_back", prior=None)
+    return Job(settings, _named(teacher, tested, settings), tested, scenario, stream, held_back, objectives)
+
+
+def learned_classes(job: Job) -> list[int]:
+    """Returns the teacher's class of each class that the student is to learn.
+
+    Raises:
+        UserError: fewer than two are found, or the teacher does not know one that the scenario pins.
+    """
+    if job.settings.classes == "all":
+        classes = list(range(job.teacher.classes))
+    elif job.settings.classes == "pinned" and job.scenario is not None:
+        classes = [_teacher_class(job, name) for name in job.scenario.inlier]
+    else:
+        classes = _frequent_classes(job)
+    if len(classes) < 2:
+        raise UserError(
+            f"the teacher predicts {len(classes)} class(es) often enough: expected at least 2; "
+            "give a lower --min_share, or check that the stream shows what the teacher knows"
+        )
+    return classes
+
+
+def _tested(settings: TrainSettings, teacher: Classifier) -> Source | None:
+    name = settings.source
+    if name is None:
+        if settings.stream is None:
+            raise UserError("no images are given: expected --source (digits, cifar100, a folder), --stream or --preset")
+        return None
+    size = teacher.size if Path(name).is_dir() else None
+    source = load_source(name, settings.data_dir, settings.image_size or size)
+    return source if source.class_names else None
+
+
+def _scenario(settings: TrainSettings, tested: Source | None) -> Scenario | None:
+    if settings.scenario is None:
+        if settings.classes == "pinned":
+            raise UserError("classes are pinned, but by no scenario: give --scenario, or --classes found")
+        return None
+    if tested is None:
+        raise UserError(
+            f"scenario {settings.scenario} names classes, but there are no labels: give a labelled --source"
+        )
+    return load_scenario(settings.scenario, tested.class_names)
+
+
+def _stream(settings: TrainSettings, teacher: Classifier, tested: Source | None, scenario: Scenario | None) -> Stream:
+    shape = (settings.window, settings.batch_size, settings.seed)
+    folder = settings.stream or (settings.source if tested is None else None)
+    if folder is not None:
+        size = settings.image_size or teacher.size
+        if size is None:
+            raise UserError(f"teacher {settings.teacher} takes images of any size: give the side as --image_size")
+        # The teacher has never seen a user's own photographs: all of them may stream.
+        return Stream(Folder(folder, size, labelled=False), settings.part, "shared", None, None, *shape)
+    assert tested is not None
+    labels = None if scenario is None else scenario.labels("inlier", tested.class_names)
+    prior = None if settings.prior is None else _prior(settings.prior, tested)
+    labels = labels if prior is None else tuple(prior)
+    return Stream(tested, settings.part, settings.protocol, labels, prior, *shape)
+
+
+def _prior(shares: dict[str, float], source: Source) -> dict[int, float]:
+    for name, share in shares.items():
+        if name not in source.class_names:
+            raise UserError(f"prior names {name}, no class of {source.name}: {nearest_names(name, source.class_names)}")
+        if not share > 0:
+            raise UserError(f"prior gives {name} the share {share}: expected more than 0")
+    return {source.class_names.index(name): share for name, share in shares.items()}
+
+
+def _require_size(teacher: Classifier, source: Source, settings: TrainSettings) -> None:
+    if teacher.size not in (None, source.size):
+        raise UserError(
+            f"teacher {settings.teacher} takes {teacher.size}x{teacher.size} images, but those of {source.name} are "
+            f"{source.size}x{source.size}: give --image_size {teacher.size}, or another --teacher"
+        )
+
+
+def _named(teacher: Classifier, tested: Source | None, settings: TrainSettings) -> Classifier:
+    """Returns the teacher with a name for each class: its own, the tested source's, or a number."""
+    if teacher.class_names:
+        return teacher
+    if tested is None:
+        return dataclasses.replace(teacher, class_names=tuple(f"class_{i}" for i in range(teacher.classes)))
+    if len(tested.class_names) != teacher.classes:
+        raise UserError(
+            f"teacher {settings.teacher} has {teacher.classes} classes, {tested.name} has {len(tested.class_names)}: "
+            "say what the teacher's are with --teacher_classes FILE"
+        )
+    return dataclasses.replace(teacher, class_names=tested.class_names)
+
+
+def _teacher_class(job: Job, name: str) -> int:
+    if name not in job.teacher.class_names:
+        raise UserError(
+            f"the scenario pins {name}, which teacher {job.settings.teacher} does not know: "
+            + nearest_names(name, job.teacher.class_names)
+        )
+    return job.teacher.class_names.index(name)
+
+
+def _frequent_classes(job: Job) -> list[int]:
+    window = job.stream.batches(Augmentation()).take(job.stream.batches_a_window)
+    predictions = [
+        np.argmax(job.teacher.model(images, training=False), axis=-1)
+        for images in progress.track(window, "looking for frequent classes", job.stream.batches_a_window)
+    ]
+    found = frequent_classes(np.concatenate(predictions), job.settings.coverage, job.settings.min_share)
+    return [int(label) for label in found]

@@ -1,0 +1,1 @@
+"""python -m envise_tf.stream: answer a stream that changes."""

@@ -1,0 +1,1 @@
+"""python -m envise_tf.teach: train a teacher, or its generic student."""

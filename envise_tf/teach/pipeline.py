@@ -1,0 +1,126 @@
+"""Supervised training of a teacher, with labels: the only place that uses them for training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from envise_tf.distillation import training
+from envise_tf.distillation.replicas import Replicas, replicas_of
+from envise_tf.errors import UserError
+from envise_tf.images.loading import load_source
+from envise_tf.images.source import Source
+from envise_tf.images.windows import Augmentation, Stream
+from envise_tf.networks.loading import load_classifier
+from envise_tf.networks.teachers import keras_application, wide_resnet
+from envise_tf.run import Run, provenance
+from envise_tf.settings import TeachSettings
+
+
+def teach(settings: TeachSettings, resumed: bool) -> Run:
+    """Trains a teacher and writes teacher.keras and result.json to its run.
+
+    Args:
+        settings: see there.
+        resumed: go on with the run in settings.out.
+
+    Raises:
+        UserError: the source has no labels or cannot be read, the network does not fit it, or the loss is not finite.
+    """
+    replicas = replicas_of(settings)
+    if settings.source is None:
+        raise UserError("no source is given: expected --source with labelled images, such as cifar100 or a folder")
+    source = load_source(settings.source, settings.data_dir, settings.image_size)
+    if not source.class_names:
+        raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
+    with replicas.run(settings, "teach", resumed) as run:
+        training.prepare(settings.seed, settings.precision)
+        stream = _stream(settings, source)
+        model = _network(settings, source)
+        trained = _compiled(replicas, model, settings)
+        if not resumed:
+            run.begin(settings)
+        augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
+        entries = training.fitted(
+            trained, lambda first: stream.labelled_batches(augmentation, first), run, settings, replicas
+        )
+        replicas.copied_back(trained, model)
+        final = training.in_float32(model, lambda: _network(settings, source), settings)
+        run.save("teacher.keras", final.save)
+        result = {
+            "accuracy": accuracy_on_test_split(final, source),
+            "seconds": sum(entry["seconds"] for entry in entries),
+            "architecture": {
+                "network": settings.network,
+                "size": final.input_shape[1],
+                "classes": len(source.class_names),
+                "depth": settings.depth,
+                "width": settings.width,
+            },
+            "parameters": final.count_params(),
+            "class_names": list(source.class_names),
+            "settings": dataclasses.asdict(settings),
+            **provenance(),
+        }
+        run.write_json("result.json", result)
+        print(f"accuracy on the test split: {result['accuracy']:.4f}")
+        print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
+    return run
+
+
+def accuracy_on_test_split(model: tf.keras.Model, source: Source) -> float:
+    """Returns the share of the source's test images that the model classifies rightly, in 0..1."""
+    metric = tf.keras.metrics.SparseCategoricalAccuracy()
+    for batch in source.examples("test").batch(256).prefetch(2):
+        metric.update_state(batch["label"], model(batch["image"], training=False))
+    return float(metric.result())
+
+
+def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:
+    size = settings.image_size or source.size
+    if size is None:
+        raise UserError(f"the images of {settings.source} differ in size: give --image_size")
+    classes = len(source.class_names)
+    if settings.initial is not None:
+        return _initial(settings.initial, size, classes)
+    if settings.network == "wide_resnet":
+        return wide_resnet(size, classes, settings.depth, settings.width)
+    return keras_application(settings.network, size, classes, settings.weights)
+
+
+def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
+    classifier = load_classifier(reference)
+    if classifier.size not in (None, size) or classifier.classes != classes:
+        raise UserError(
+            f"{reference} takes {classifier.size}x{classifier.size} images of {classifier.classes} classes: expected "
+            f"{size}x{size} images of {classes} classes; give another --initial"
+        )
+    return classifier.model
+
+
+def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
+    """Returns the network's copy in all replicas, ready for `fit`."""
+    model = replicas.copied(network)
+    rate = training.cosine_rate(settings, settings.learning_rate)
+    classes = model.output_shape[-1]
+
+    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        target = tf.one_hot(tf.reshape(labels, (-1,)), classes)  # Keras hands labels over as (batch, 1)
+        return tf.keras.losses.categorical_crossentropy(
+            target, logits, from_logits=True, label_smoothing=settings.label_smoothing
+        )
+
+    with replicas.scope():
+        optimizer = tf.keras.optimizers.SGD(
+            rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, jit_compile=False
+        )
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        model.compile(
+            optimizer, loss, metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")], jit_compile=False
+        )
+    return model
+
+
+def _stream(settings: TeachSettings, source: Source) -> Stream:
+    return Stream(source, "teacher", settings.protocol, None, None, settings.window, settings.batch_size, settings.seed)

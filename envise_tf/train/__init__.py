@@ -1,0 +1,1 @@
+"""python -m envise_tf.train: distil a student."""

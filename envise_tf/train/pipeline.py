@@ -1,0 +1,203 @@
+"""The main job: from settings to a distilled student, its networks, figures and result in a run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import larq
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from envise_tf import progress
+from envise_tf.distillation import training
+from envise_tf.distillation.distiller import Distiller, compiled
+from envise_tf.distillation.replicas import Replicas, is_chief, replicas_of
+from envise_tf.errors import UserError
+from envise_tf.evaluate.pipeline import evaluate
+from envise_tf.images.windows import Augmentation
+from envise_tf.networks.loading import load_generic
+from envise_tf.networks.students import residual_student, with_classes
+from envise_tf.run import Run, provenance
+from envise_tf.runs.job import Job, found_job, learned_classes
+from envise_tf.settings import EvaluateSettings, TrainSettings
+from envise_tf.train.curves import save_curves
+
+_CONSOLE = Console()
+
+
+def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
+    """Distils a student, evaluates the run, and does the same for its twin, as far as the settings ask for it.
+
+    Where several workers distil, the chief alone evaluates.
+
+    Args:
+        settings: see there.
+        resumed: go on with the run in settings.out, or with its twin's in RUN/twin if that has begun.
+
+    Raises:
+        UserError: as in `distil` and `evaluate`.
+    """
+    run = distil(settings, resumed)
+    if is_chief(settings):
+        if settings.evaluate:
+            evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
+        else:
+            _CONSOLE.print(f"next: python -m envise_tf.evaluate {run.folder}", soft_wrap=True)
+    if settings.with_twin:
+        twin = Run(Path(settings.out or run.folder) / "twin")
+        # No generic twin is shipped: it learns from scratch.
+        asked = dataclasses.replace(settings, twin=True, with_twin=False, student_init="scratch", out=str(twin.folder))
+        distilled_and_evaluated(asked, twin.settings_file.exists())
+    return run
+
+
+def distil(
+    settings: TrainSettings,
+    resumed: bool,
+    until: int | None = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> Run:
+    """Distils a student and writes student.keras, teacher.keras, classes.json, result.json and curves.png to its run.
+
+    Args:
+        settings: see there.
+        resumed: go on with the run in settings.out.
+        until: see `training.fitted`; resumed without it, or with a later window, the training goes on.
+        callbacks: told of each window, its agreement on held-back images as `val_agreement` among the logs.
+
+    Raises:
+        UserError: anything the settings name is missing or does not fit the rest, before the long work starts; or
+            the loss is not finite.
+    """
+    replicas = replicas_of(settings)
+    job = found_job(settings)
+    with replicas.run(settings, "train", resumed) as run:
+        training.prepare(settings.seed, settings.precision)
+        classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job)
+        names = ", ".join(_names(job, classes))
+        _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
+        student = _student(job, classes)
+        distiller = _distiller(job, replicas, student, classes)
+        held_back = _answered(job)
+        larq.models.summary(student)
+        if not resumed:
+            run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
+            run.begin(settings)
+        entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until)
+        replicas.copied_back(distiller.student, student)
+        student = training.in_float32(student, lambda: _new_student(job, len(classes)), settings)
+        run.save("student.keras", student.save)
+        run.save("teacher.keras", job.teacher.model.save)
+        save_curves(entries, run.folder / "curves.png")
+        result = _result(job, student, classes, entries)
+        run.write_json("result.json", result)
+        _show(result, run)
+    return run
+
+
+def _names(job: Job, classes: list[int]) -> list[str]:
+    return [job.teacher.class_names[i] for i in classes]
+
+
+def _student(job: Job, classes: list[int]) -> tf.keras.Model:
+    student = _new_student(job, len(classes))
+    settings = job.settings
+    generic = load_generic(settings.student_init, settings.teacher, settings.twin)
+    if generic is not None:
+        with_classes(student, generic, classes)
+    return student
+
+
+def _new_student(job: Job, classes: int) -> tf.keras.Model:
+    settings = job.settings
+    return residual_student(job.size, classes, settings.widths, settings.blocks, binary=not settings.twin)
+
+
+def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: list[int]) -> Distiller:
+    settings = job.settings
+    student, teacher = replicas.copied(student), replicas.copied(job.teacher.model)
+    with replicas.scope():
+        return compiled(
+            Distiller(student, teacher, classes, job.objectives),
+            binary_rate=training.cosine_rate(settings, settings.learning_rate * settings.binary_rate),
+            float_rate=training.cosine_rate(settings, settings.learning_rate),
+        )
+
+
+def _fitted(
+    job: Job,
+    run: Run,
+    replicas: Replicas,
+    distiller: Distiller,
+    held_back: tf.data.Dataset,
+    callbacks: Sequence[tf.keras.callbacks.Callback],
+    until: int | None,
+) -> list[dict[str, Any]]:
+    settings = job.settings
+    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
+    boards = []
+    if settings.tensorboard:
+        boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
+    return training.fitted(
+        distiller,
+        lambda first: job.stream.batches(augmentation, first),
+        run,
+        settings,
+        replicas,
+        held_back,
+        [*boards, *callbacks],
+        until,
+    )
+
+
+def _answered(job: Job) -> tf.data.Dataset:
+    """Returns the held-back images in batches, with the teacher's logits beside them."""
+    batches = -(-job.settings.held_back // job.settings.batch_size)
+    images = job.held_back.images().take(batches)
+    about = "the teacher answers held-back images"
+    logits = [job.teacher.model(batch, training=False) for batch in progress.track(images, about)]
+    if not logits:
+        raise UserError(f"{job.stream.source.name} has no held-back image: expected some dozens; give a larger stream")
+    answers = tf.data.Dataset.from_tensor_slices(np.concatenate(logits)).batch(job.settings.batch_size)
+    pairs = tf.data.Dataset.zip((images.cache(), answers)).prefetch(2)
+    return pairs.apply(tf.data.experimental.assert_cardinality(len(logits)))
+
+
+def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list[dict[str, Any]]) -> dict[str, Any]:
+    settings = job.settings
+    seconds = sum(entry["seconds"] for entry in entries)
+    steps = len(entries) * (settings.window // settings.batch_size)
+    return {
+        "agreement": entries[-1]["val_agreement"],
+        "images_per_second": steps * settings.batch_size / seconds,
+        "steps": steps,
+        "seconds": seconds,
+        "architecture": {
+            "network": "residual_student",
+            "size": job.size,
+            "classes": len(classes),
+            "widths": list(settings.widths),
+            "blocks": list(settings.blocks),
+            "binary": not settings.twin,
+        },
+        "parameters": student.count_params(),
+        "unreadable_files": len(job.stream.source.unreadable),
+        "class_names": _names(job, classes),
+        "teacher_classes": classes,
+        "settings": dataclasses.asdict(settings),
+        **provenance(),
+    }
+
+
+def _show(result: dict[str, Any], run: Run) -> None:
+    table = Table(title=str(run.folder), show_header=False)
+    table.add_row("agreement on held-back stream images", f"{100 * result['agreement']:.1f} %")
+    table.add_row("time for training", f"{result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")
+    if result["unreadable_files"]:
+        table.add_row("unreadable files, skipped", str(result["unreadable_files"]))
+    _CONSOLE.print(table)

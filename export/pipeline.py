@@ -1,0 +1,273 @@
+"""Writes the bundle of an evaluated run: whole, or not at all.
+
+The student comes twice: for Larq Compute Engine, and in stock operators for phones that lack it. The second is the
+student's real-valued twin in int8 where the run has one (`train --with_twin true`), or else the binary network computed
+in float, which saves nothing and only serves to try the app. A run of the twin alone gives the second alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from envise_tf import progress
+from envise_tf.deferral.cascade import is_deferred
+from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.threshold import Threshold, threshold_on
+from envise_tf.distillation.distiller import student_class_of
+from envise_tf.errors import UserError
+from envise_tf.export.bundle import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Bundle,
+    File,
+    Student,
+    file_entry,
+    load_bundle,
+    write_manifest,
+)
+from envise_tf.export.conversion import converted_builtin, converted_student, converted_teacher, output_indices
+from envise_tf.export.golden import DECISIONS, asked, clear_images, golden_answers
+from envise_tf.export.originals import Answering, EvaluatedRun, evaluated_run
+from envise_tf.export.runtime import network_of
+from envise_tf.export.settings import ExportSettings
+from envise_tf.measures.gie import gie, speedup
+from envise_tf.networks.macs import Macs, macs
+from envise_tf.run import provenance
+from envise_tf.runs.job import Job
+
+_FILES: dict[File, str] = {
+    "student": "student.tflite",
+    "student_builtin": "student_builtin.tflite",
+    "teacher": "teacher.tflite",
+    "labels": "labels.txt",
+    "golden": "golden.npz",
+}
+
+_SAMPLES = 256
+"""Held-back images that calibrate int8, and of which the golden ones are chosen."""
+
+_NOTES = {
+    "float_emulation": (
+        "The binary student, computed in float32 for want of a twin: slower than the teacher may be, and only to try "
+        "an app without Larq Compute Engine. A run of train --with_twin true gives a small and fast one."
+    ),
+    "twin_int8": (
+        "The student's real-valued twin: int8 up to its features, float32 from its last dense layer on. Its threshold "
+        "was chosen on what this file says of the held-back images, with the rule of the run."
+    ),
+}
+
+_CONSOLE = Console()
+
+
+def export(settings: ExportSettings) -> Bundle:
+    """Writes the bundle of an evaluated run and returns it.
+
+    Raises:
+        UserError: the folder of the bundle is taken, the run is not evaluated, its score does not run on a phone, or
+            a network cannot be converted.
+    """
+    target = Path(settings.out or f"bundles/{_name(settings.run)}")
+    _require_free(target, settings.overwrite)
+    run = evaluated_run(settings.run, settings.data_dir)
+    for answering in run.students.values():
+        answering.score.layer()  # a score that no phone can compute is refused before the long work
+    with _whole_folder(target) as folder:
+        _fill(folder, run, settings)
+        load_bundle(folder)
+    bundle = load_bundle(target)
+    _show(bundle, settings.run)
+    return bundle
+
+
+def _name(run: str) -> str:
+    return Path(run).resolve().name
+
+
+# --- The files -------------------------------------------------------------------------------------------------------
+
+
+def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
+    held_back = _held_back(run.finished.job)
+    samples = held_back[_spread(len(held_back))]
+    conversions = _conversions(run, settings, samples)
+    for which in progress.track(conversions, "converting", len(conversions)):
+        (folder / _FILES[which]).write_bytes(conversions[which]())
+    names = run.finished.job.teacher.class_names
+    (folder / _FILES["labels"]).write_text("".join(f"{name}\n" for name in names), "utf-8")
+    manifest = _manifest(folder, run, settings)
+    bundle = Bundle(folder, manifest)  # not whole yet, but its networks run
+    if run.students["student_builtin"].is_twin:
+        flops = (manifest[which]["flops"] for which in ("student_builtin", "teacher"))
+        manifest["student_builtin"] |= _threshold_entries(_threshold_in_int8(bundle, run, held_back), *flops)
+    images = samples[_golden_rows(bundle, next(iter(run.students)), samples)]
+    with (folder / _FILES["golden"]).open("wb") as file:
+        np.savez_compressed(file, images=images, **golden_answers(bundle, images))
+    manifest["golden"] = {**file_entry(folder / _FILES["golden"]), "images": len(images)}
+    write_manifest(folder, manifest)
+
+
+def _held_back(job: Job) -> np.ndarray:
+    """Returns the held-back images of the stream that the run was evaluated on, uint8 (n, size, size, 3)."""
+    batches = job.held_back_images(_SAMPLES)
+    return np.concatenate(list(progress.track(batches.as_numpy_iterator(), "held-back images")))
+
+
+def _spread(images: int) -> np.ndarray:
+    """Returns at most 256 indices of so many images, evenly spread."""
+    return np.linspace(0, images - 1, min(_SAMPLES, images)).astype(int)
+
+
+def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarray) -> dict[File, Callable[[], bytes]]:
+    student, builtin = run.students.get("student"), run.students["student_builtin"]
+    conversions: dict[File, Callable[[], bytes]] = {
+        "student_builtin": lambda: converted_builtin(
+            builtin.network, builtin.score, samples if builtin.is_twin else None
+        ),
+        "teacher": lambda: converted_teacher(run.finished.job.teacher.model, settings.teacher_precision, samples),
+    }
+    if student is not None:
+        conversions["student"] = lambda: converted_student(student.network, student.score)
+    return conversions
+
+
+def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, held_back: np.ndarray) -> Threshold:
+    """Returns the threshold of the twin in int8, chosen as the twin's own was, but on what the flatbuffer says."""
+    twin = run.students["student_builtin"]
+    outputs = bundle.manifest["student_builtin"]["outputs"]
+    said = asked(network_of(bundle, "student_builtin"), outputs, progress.track(held_back, "threshold of the twin"))
+    student_class = student_class_of(run.finished.teacher_classes, len(bundle.class_names))
+    pseudo_label = student_class[run.teacher_said(held_back)["logits"].argmax(axis=-1)]
+    seen = HeldBack.of(said["score"], said["logits"].argmax(axis=-1), pseudo_label)
+    classes = len(bundle.teacher_classes)
+    return threshold_on(seen, twin.threshold.rule, classes, twin.per_class, **twin.threshold.options)
+
+
+def _golden_rows(bundle: Bundle, which: Student, samples: np.ndarray) -> np.ndarray:
+    """Returns which samples become golden, by what the flatbuffer of a student says of them."""
+    said = asked(network_of(bundle, which), bundle.manifest[which]["outputs"], samples)
+    thresholds = bundle.thresholds(which)
+    deferred = is_deferred(said["score"], said["logits"].argmax(axis=-1), thresholds)
+    return clear_images(said["logits"], said["score"], thresholds, ~deferred)
+
+
+# --- The manifest ----------------------------------------------------------------------------------------------------
+
+
+def _manifest(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> dict[str, Any]:
+    """Returns the manifest but for the golden file."""
+    job = run.finished.job
+    made_by = provenance()
+    versions = {name: made_by["versions"][name] for name in ("envise_tf", "tensorflow")}
+    teacher = macs(job.teacher.model)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": _name(settings.run),
+        "date": made_by["date"],
+        "git_commit": made_by["git_commit"],
+        "versions": {**versions, "larq_compute_engine": metadata.version("larq-compute-engine")},
+        "input": {
+            "size": job.size,
+            "dtype": "uint8",
+            "layout": "NHWC, RGB",
+            "range": [0, 255],
+            "normalisation": "inside the graph",
+            "resizing": "central square, bilinear, antialiased",
+        },
+        "class_names": list(job.teacher.class_names),
+        "teacher_classes": run.finished.teacher_classes,
+        **{which: _student_entry(folder, which, answering, teacher) for which, answering in run.students.items()},
+        "teacher": {
+            **_network_entry(folder, "teacher", teacher),
+            "network": "teacher",
+            "precision": settings.teacher_precision,
+        },
+        "labels": file_entry(folder / _FILES["labels"]),
+    }
+
+
+def _student_entry(folder: Path, which: Student, answering: Answering, teacher: Macs) -> dict[str, Any]:
+    runs_in_float = which == "student_builtin"
+    network = _network_entry(folder, which, macs(answering.network), runs_in_float)
+    entry = {
+        **network,
+        "network": ("twin_int8" if answering.is_twin else "float_emulation") if runs_in_float else "binary",
+        "score": answering.score.name,
+        **_threshold_entries(answering.threshold, network["flops"], teacher.flops),
+    }
+    return entry if not runs_in_float else {**entry, "note": _NOTES[entry["network"]]}
+
+
+def _threshold_entries(threshold: Threshold, flops: float, teacher_flops: float) -> dict[str, Any]:
+    """Returns what a manifest says of a threshold, and of the gain to expect from it on the stream it was chosen on."""
+    deferral_rate = 1 - threshold.coverage
+    gain = float(gie(1, deferral_rate, flops, teacher_flops))
+    return {
+        "threshold": threshold.as_dict(),
+        "expected": {"deferral_rate": deferral_rate, "gie": gain, "speedup": float(speedup(gain))},
+    }
+
+
+def _network_entry(folder: Path, which: File, counted: Macs, runs_in_float: bool = True) -> dict[str, Any]:
+    path = folder / _FILES[which]
+    float_macs = counted.float_macs + (counted.binary_macs if runs_in_float else 0)
+    return {
+        **file_entry(path),
+        "runtime": "tflite" if runs_in_float else "lce",
+        "float_macs": float_macs,
+        "binary_macs": counted.float_macs + counted.binary_macs - float_macs,
+        "flops": counted.flops_as_float if runs_in_float else counted.flops,
+        "outputs": output_indices(path.read_bytes()),
+    }
+
+
+# --- The folder ------------------------------------------------------------------------------------------------------
+
+
+def _require_free(target: Path, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not (target / MANIFEST).exists():
+        raise UserError(f"{target} exists and is no bundle: expected a new folder; choose another --out")
+    if not overwrite:
+        raise UserError(f"{target} holds a bundle: replace it by --overwrite true, or choose another --out")
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """Yields a folder beside `target` to fill; renames it when that went well, else removes it."""
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
+    unfinished, replaced = (target.with_name(f"{what}.{target.name}") for what in ("unfinished", "replaced"))
+    for leftover in (unfinished, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        if target.exists():
+            target.rename(replaced)
+        unfinished.rename(target)
+        shutil.rmtree(replaced, ignore_errors=True)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _show(bundle: Bundle, run: str) -> None:
+    table = Table("file", "kB", "what", title=str(bundle.folder))
+    for which in bundle.files:
+        entry = bundle.manifest[which]
+        table.add_row(entry["file"], f"{entry['bytes'] / 1000:,.1f}", entry.get("precision") or entry.get("network"))
+    _CONSOLE.print(table)
+    for which in (which for which in DECISIONS if which in bundle.files):
+        reason = bundle.manifest[which]["threshold"]["why_all_deferred"]
+        if reason is not None:
+            _CONSOLE.print(f"{_FILES[which]} defers everything: {reason}", soft_wrap=True)
+    _CONSOLE.print(f"next: python -m envise_tf.export.verify {bundle.folder} --run {run}", soft_wrap=True)

@@ -1,0 +1,173 @@
+"""The evaluation of a real run on digits, its figures computed a second time from the networks and the labels."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import error_line
+
+from envise_tf.deferral.scores import score_names
+from envise_tf.errors import UserError
+from envise_tf.evaluate.__main__ import main
+from envise_tf.evaluate.evaluation import OUTLIER_RATES
+from envise_tf.images.digits import Digits
+from envise_tf.runs.finished import load_cascade
+
+
+def evaluated(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text())["evaluation"]
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    return error_line(capsys, main, list(words))
+
+
+@pytest.fixture(scope="module")
+def digits_images():
+    examples = Digits().examples("test").batch(1000).get_single_element()
+    return examples["image"].numpy(), examples["label"].numpy()
+
+
+@pytest.fixture
+def copied(digits_run, tmp_path):
+    return Path(shutil.copytree(digits_run, tmp_path / "run"))
+
+
+def test_the_figures_at_every_outlier_rate_follow_from_networks_and_labels(digits_run, digits_images):
+    images, labels = digits_images
+    student = tf.keras.models.load_model(digits_run / "student.keras", compile=False)
+    teacher = tf.keras.models.load_model(digits_run / "teacher.keras", compile=False)
+    logits = student.predict(images, verbose=0)
+    student_right = logits.argmax(1) == labels  # the student's seven classes are the teacher's first seven
+    teacher_right = teacher.predict(images, verbose=0).argmax(1) == labels
+    threshold = evaluated(digits_run)["threshold"]["values"][0]
+    deferred = tf.nn.softmax(logits).numpy().max(1) < threshold
+    is_inlier = labels < 7
+    points = evaluated(digits_run)["rates"]
+    assert [point["outlier_rate"] for point in points] == list(OUTLIER_RATES)
+    for point in points:
+        rate = point["outlier_rate"]
+
+        def mixed(values, rate=rate):
+            return (1 - rate) * values[is_inlier].mean() + rate * values[~is_inlier].mean()
+
+        cascade_right = np.where(deferred, teacher_right, student_right)
+        assert point["accuracy_student"] == pytest.approx(mixed(student_right))
+        assert point["accuracy_teacher"] == pytest.approx(mixed(teacher_right))
+        assert point["accuracy_cascade"] == pytest.approx(mixed(cascade_right))
+        assert point["deferral_rate"] == pytest.approx(mixed(deferred))
+        assert point["outliers_caught"] == pytest.approx(rate * deferred[~is_inlier].mean())
+        work = evaluated(digits_run)["work"]
+        share = work["student"]["flops"] / work["teacher"]["flops"]
+        assert point["gie"] == pytest.approx(1 - share - mixed(deferred))
+
+
+def test_the_run_says_what_student_and_teacher_reach_on_inliers(digits_run, digits_images):
+    images, labels = digits_images
+    result = json.loads((digits_run / "result.json").read_text())
+    for name in ("student", "teacher"):
+        model = tf.keras.models.load_model(digits_run / f"{name}.keras", compile=False)
+        right = model.predict(images[labels < 7], verbose=0).argmax(1) == labels[labels < 7]
+        assert result[f"accuracy_{name}"] == pytest.approx(right.mean())
+
+
+def test_the_student_answers_and_keeps_its_promise(digits_run):
+    found = evaluated(digits_run)
+    assert found["threshold"]["why_all_deferred"] is None
+    assert found["threshold"]["coverage"] > 0.5
+    assert not found["promise"]["refuted"]
+
+
+def test_every_score_is_measured_or_says_why_not(digits_run):
+    found = evaluated(digits_run)
+    assert set(found["scores"]) | set(found["not_applicable"]) == set(score_names())
+    assert list(found["not_applicable"]) == ["inlier_mass"]  # the head has just the frequent classes
+    for name, figures in found["scores"].items():
+        assert 0 <= figures["auroc"] <= 1, name
+        for rate in OUTLIER_RATES:
+            assert figures["gie_at_equal_accuracy"][str(rate)] < 1
+
+
+def test_held_back_images_are_counted_in_two_parts(digits_run):
+    held_back = evaluated(digits_run)["held_back"]
+    assert held_back["calibration"] == pytest.approx(2 * held_back["fitting"], abs=2)
+
+
+def test_the_adaptation_is_charged(digits_run):
+    work = evaluated(digits_run)["work"]
+    adaptation = work["adaptation"]
+    assert adaptation["trained"] == 16 * 640
+    held_back = sum(evaluated(digits_run)["held_back"].values())
+    assert adaptation["labelled"] == 16 * 640 + held_back
+    as_float = 2 * (work["student"]["float_macs"] + work["student"]["binary_macs"])
+    flops = adaptation["labelled"] * work["teacher"]["flops"] + (3 * 16 * 640 + 16 * held_back) * as_float
+    assert adaptation["flops"] == pytest.approx(flops)
+    saved = work["stream"]["gie"] * work["teacher"]["flops"]
+    assert adaptation["break_even_images"] == pytest.approx(flops / saved)
+
+
+def test_the_cascade_of_a_run_answers_alike_one_by_one_and_in_a_batch(digits_run, digits_images):
+    images, _ = digits_images
+    cascade = load_cascade(str(digits_run))
+    answers = cascade.classify_batch(images[:60])
+    assert 0 < answers.by_student.sum() < 60
+    for row in range(60):
+        answer = cascade.classify(images[row])
+        assert answer.label == cascade.class_names[answers.label[row]]
+        assert answer.by_student == answers.by_student[row]
+        assert answer.score == pytest.approx(answers.score[row], rel=1e-4)
+
+
+@pytest.mark.parametrize(("threshold", "name"), [(np.inf, "teacher"), (-np.inf, "student")])
+def test_deferring_everything_is_the_teacher_and_nothing_the_student(digits_run, digits_images, threshold, name):
+    images, _ = digits_images
+    cascade = load_cascade(str(digits_run))
+    cascade.thresholds[:] = threshold
+    model = tf.keras.models.load_model(digits_run / f"{name}.keras", compile=False)
+    expected = model.predict(images, verbose=0).argmax(1)
+    np.testing.assert_array_equal(cascade.classify_batch(images).label, expected)
+
+
+def test_another_rule_and_score_replace_the_threshold(copied):
+    main([str(copied), "--rule", "rate", "--rate", "0.3", "--score", "energy", "--confidence", "0.9"])
+    found = evaluated(copied)
+    assert found["threshold"]["rule"] == "rate"
+    assert found["threshold"]["options"] == {"rate": 0.3, "confidence": 0.9}
+    assert 0.7 <= found["threshold"]["coverage"] < 1
+    assert load_cascade(str(copied)).thresholds.shape == (7,)
+    assert "at most 30 % of the images" in (copied / "report.html").read_text()
+
+
+def test_the_score_that_decides_by_default_predicts_agreement(copied):
+    main([str(copied), "--epsilon", "0.15"])
+    found = evaluated(copied)
+    assert found["score"] == ("msp" if "agreement" in found["not_applicable"] else "agreement")
+    assert found["threshold"]["values"][0] is not None
+
+
+def test_a_promise_that_cannot_be_made_defers_everything_and_says_why(copied, capsys):
+    main([str(copied), "--epsilon", "0.001"])
+    found = evaluated(copied)
+    assert "hold back more images" in found["threshold"]["why_all_deferred"]
+    assert found["rates"][0]["accuracy_cascade"] == found["rates"][0]["accuracy_teacher"]
+    assert found["work"]["adaptation"]["break_even_images"] is None
+    assert "everything is deferred: " in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(copied, capsys, tmp_path):
+    assert "holds no run of train" in error_of(capsys, str(tmp_path / "nowhere"))
+    assert "no outlier score is called mps: nearest: msp" in error_of(capsys, str(copied), "--score", "mps")
+    assert "epsilon is 2.0" in error_of(capsys, str(copied), "--epsilon", "2")
+    assert "inlier_mass" in error_of(capsys, str(copied), "--score", "inlier_mass")
+    assert "run" in error_of(capsys)
+    (copied / "student.keras").unlink()
+    assert f"--resume {copied}" in error_of(capsys, str(copied))
+
+
+def test_a_cascade_needs_a_threshold(copied):
+    (copied / "threshold.json").unlink()
+    with pytest.raises(UserError, match=r"python -m envise_tf\.evaluate"):
+        load_cascade(str(copied))

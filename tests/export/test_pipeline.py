@@ -1,0 +1,201 @@
+"""Bundles of real runs: what the files say, computed a second time; the twin; and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from commands import error_line
+from scipy import stats
+
+from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.scores import outlier_score
+from envise_tf.deferral.threshold import chosen_threshold
+from envise_tf.export.__main__ import main
+from envise_tf.export.bundle import load_bundle
+from envise_tf.export.golden import clear_images
+from envise_tf.export.runtime import TfliteNetwork
+from envise_tf.networks.macs import macs
+from envise_tf.networks.students import residual_student
+from envise_tf.runs.finished import finished_run
+
+
+@pytest.fixture
+def copied(digits_run, tmp_path):
+    return Path(shutil.copytree(digits_run, tmp_path / "run"))
+
+
+def manifest_of(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def golden_of(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "golden.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    return error_line(capsys, main, list(words))
+
+
+def held_back_images(run: Path) -> np.ndarray:
+    return np.concatenate(list(finished_run(str(run)).job.held_back.images().as_numpy_iterator()))
+
+
+def rate_threshold(rate: float) -> dict:
+    """What a threshold.json of the rule "rate" holds, for seven classes."""
+    part = HeldBack(np.linspace(0, 1, 500), np.zeros(500), np.ones(500), np.ones(500))
+    return chosen_threshold("rate", part, part, 7, rate=rate).as_dict()
+
+
+def test_the_manifest_is_that_of_the_run(exported, digits_run):
+    bundle = load_bundle(exported)
+    threshold = json.loads((digits_run / "threshold.json").read_text())
+    classes = json.loads((digits_run / "classes.json").read_text())
+    assert list(bundle.class_names) == classes["teacher_names"]
+    assert list(bundle.teacher_classes) == classes["teacher_classes"]
+    for which in ("student", "student_builtin"):
+        assert bundle.manifest[which]["threshold"] == threshold
+        assert bundle.manifest[which]["score"] == "msp"
+    assert [bundle.manifest[which]["network"] for which in ("student", "student_builtin")] == [
+        "binary",
+        "float_emulation",
+    ]
+    assert "for want of a twin" in bundle.manifest["student_builtin"]["note"]
+    assert bundle.manifest["teacher"]["precision"] == "float16"
+
+
+def test_work_and_gain_are_counted_as_each_file_runs(exported, digits_run):
+    entries = manifest_of(exported)
+    student, teacher = (
+        macs(tf.keras.models.load_model(digits_run / f"{name}.keras", compile=False)) for name in ("student", "teacher")
+    )
+    assert entries["student"]["binary_macs"] == student.binary_macs > 0
+    assert entries["student"]["flops"] == student.flops
+    assert entries["student_builtin"]["binary_macs"] == 0
+    assert entries["student_builtin"]["float_macs"] == student.float_macs + student.binary_macs
+    assert entries["student_builtin"]["flops"] == 2 * entries["student_builtin"]["float_macs"]
+    for which in ("student", "student_builtin"):
+        expected = entries[which]["expected"]
+        assert expected["deferral_rate"] == pytest.approx(1 - entries[which]["threshold"]["coverage"])
+        share = entries[which]["flops"] / teacher.flops
+        assert expected["gie"] == pytest.approx(1 - share - expected["deferral_rate"])
+        assert expected["speedup"] == pytest.approx(1 / (share + expected["deferral_rate"]))
+
+
+def test_the_golden_decisions_follow_from_the_golden_outputs(exported):
+    golden, entries = golden_of(exported), manifest_of(exported)
+    assert golden["images"].shape == (32, 32, 32, 3)
+    assert len(np.unique(golden["images"].reshape(32, -1), axis=0)) == 32
+    threshold = np.float32(entries["student"]["threshold"]["values"][0])
+    for prefix, label, by_student in (
+        ("student", "label", "by_student"),
+        ("builtin", "builtin_label", "builtin_by_student"),
+    ):
+        answers = golden[f"{prefix}_score"] >= threshold
+        np.testing.assert_array_equal(golden[by_student], answers)
+        # The seven classes of the student are the first seven of the teacher.
+        expected = np.where(answers, golden[f"{prefix}_logits"].argmax(axis=1), golden["teacher_logits"].argmax(axis=1))
+        np.testing.assert_array_equal(golden[label], expected)
+    assert 0 < golden["by_student"].sum() < 32
+
+
+def test_the_golden_images_are_held_back_ones(exported, digits_run):
+    known = {image.tobytes() for image in held_back_images(digits_run)}
+    assert all(image.tobytes() in known for image in golden_of(exported)["images"])
+
+
+def test_golden_images_are_clear_and_half_of_them_deferred():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(400, 5)).astype(np.float32)
+    score = random.uniform(size=400).astype(np.float32)
+    thresholds = np.full(5, 0.3, np.float32)
+    rows = clear_images(logits, score, thresholds, score >= 0.3)
+    assert len(rows) == 32
+    assert (np.diff(rows) > 0).all()
+    assert (score[rows] >= 0.3).sum() == 16
+    lead = np.diff(np.sort(logits)[:, -2:])[:, 0]
+    assert lead[rows].min() >= np.quantile(lead, 0.25)
+    assert np.abs(score - 0.3)[rows].min() >= np.quantile(np.abs(score - 0.3), 0.25)
+
+
+def test_golden_images_are_as_many_as_there_are():
+    random = np.random.default_rng(0)
+    logits, score = random.normal(size=(40, 5)), random.uniform(size=40)
+    always = np.full(5, np.inf)
+    assert len(clear_images(logits, score, always, np.zeros(40, bool))) == 32
+    np.testing.assert_array_equal(clear_images(logits[:7], score[:7], always, np.zeros(7, bool)), np.arange(7))
+
+
+def test_a_twin_becomes_the_builtin_student_in_int8(copied, exported, tmp_path):
+    twin = Path(shutil.copytree(copied, copied / "twin"))
+    settings = (twin / "settings.yaml").read_text().replace("twin: false", "twin: true", 1)
+    (twin / "settings.yaml").write_text(settings)
+    assert "\ntwin: true" in settings
+    tf.keras.utils.set_random_seed(0)
+    residual_student(32, 7, [32, 64], [2, 2], binary=False).save(twin / "student.keras")
+    target = Path(shutil.copytree(exported, tmp_path / "bundle"))
+    main([str(copied), "--out", str(target), "--overwrite", "true", "--teacher_precision", "dynamic"])
+    entries = manifest_of(target)
+    assert entries["student"]["network"] == "binary"
+    assert entries["student_builtin"]["network"] == "twin_int8"
+    assert "chosen on what this file says" in entries["student_builtin"]["note"]
+    assert entries["teacher"]["precision"] == "dynamic"
+    assert entries["student_builtin"]["bytes"] < 150_000
+    assert load_bundle(target).manifest == entries
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "run"]
+    # A run of the twin alone has no binary student.
+    (twin / "threshold.json").write_text(json.dumps(rate_threshold(0.3)))
+    main([str(twin), "--out", str(tmp_path / "twin")])
+    assert "student" not in manifest_of(tmp_path / "twin")
+    assert not (tmp_path / "twin" / "student.tflite").exists()
+    assert set(golden_of(tmp_path / "twin")) == {
+        "images",
+        "builtin_logits",
+        "builtin_score",
+        "builtin_label",
+        "builtin_by_student",
+        "teacher_logits",
+    }
+    flatbuffer = (tmp_path / "twin" / "student_builtin.tflite").read_bytes()
+    network = TfliteNetwork(flatbuffer, "twin")
+    assert len(network.outputs) == 3
+    # Its threshold is that of its own scores: the largest rank of which the rule is sure.
+    entry = manifest_of(tmp_path / "twin")["student_builtin"]
+    calibration = held_back_images(copied)[np.arange(len(held_back_images(copied))) % 3 != 0]
+    scores = np.array([network(image[np.newaxis])[entry["outputs"]["score"]].item() for image in calibration])
+    rank = int(stats.binom.ppf(0.05, len(scores), 0.3))
+    assert entry["threshold"]["values"] == [np.sort(scores)[rank - 1]] * 7
+    assert entry["threshold"]["coverage"] == pytest.approx(1 - (rank - 1) / len(scores))
+    assert entry["expected"]["deferral_rate"] == pytest.approx(1 - entry["threshold"]["coverage"])
+
+
+def test_a_folder_that_is_taken_is_kept(exported, digits_run, capsys, tmp_path):
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in exported.iterdir())
+    assert "--overwrite true" in error_of(capsys, str(digits_run), "--out", str(exported))
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in exported.iterdir()) == before
+    (tmp_path / "photos").mkdir()
+    line = error_of(capsys, str(digits_run), "--out", str(tmp_path / "photos"), "--overwrite", "true")
+    assert "is no bundle" in line
+
+
+def test_mistakes_are_one_line_and_leave_nothing(copied, capsys, tmp_path):
+    out = tmp_path / "out" / "bundle"
+    assert "holds no run" in error_of(capsys, str(tmp_path / "nowhere"), "--out", str(out))
+    assert "teacher_precision" in error_of(capsys, str(copied), "--teacher_precision", "int4")
+    assert "run" in error_of(capsys)
+    outlier_score("odin").save(copied / "score.npz")
+    assert "odin does not run on a phone" in error_of(capsys, str(copied), "--out", str(out))
+    (copied / "threshold.json").unlink()
+    assert f"python -m envise_tf.evaluate {copied}" in error_of(capsys, str(copied), "--out", str(out))
+    assert not out.parent.exists()
+
+
+def test_an_export_that_fails_leaves_nothing(copied, capsys, tmp_path):
+    classes = json.loads((copied / "classes.json").read_text())
+    classes["teacher_classes"][0] = 70
+    (copied / "classes.json").write_text(json.dumps(classes))
+    assert "class 70" in error_of(capsys, str(copied), "--out", str(tmp_path / "bundle"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,188 @@
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from envise_tf.errors import UserError
+from envise_tf.images.digits import Digits
+from envise_tf.images.halves import is_in_part
+from envise_tf.images.windows import Augmentation, Stream
+
+NONE = Augmentation()
+EVERY = Augmentation(flip=True, shift=0.1, cutout=0.25)
+DIGITS = Digits()
+
+
+@pytest.fixture(autouse=True)
+def _seeded_as_a_training():
+    tf.keras.utils.set_random_seed(1)
+
+
+def stream(**changes) -> Stream:
+    chosen = {"part": "stream", "protocol": "disjoint", "labels": None, "prior": None}
+    return Stream(**({"source": DIGITS, **chosen, "window": 100, "batch_size": 25, "seed": 3} | changes))
+
+
+def images(of: Stream, windows: int = 1, augmentation=NONE, first_window: int = 0) -> np.ndarray:
+    batches = of.batches(augmentation, first_window).take(windows * of.batches_a_window)
+    return np.concatenate(list(batches.as_numpy_iterator()))
+
+
+def labels(of: Stream, windows: int) -> np.ndarray:
+    batches = of.labelled_batches(NONE).take(windows * of.batches_a_window)
+    return np.concatenate([batch for _, batch in batches.as_numpy_iterator()])
+
+
+def pixels(batch: np.ndarray) -> set[bytes]:
+    return {image.tobytes() for image in batch}
+
+
+def part(name: str, protocol: str = "disjoint", wanted: set[int] | None = None) -> dict[bytes, int]:
+    """Pixels -> label of a part, without a stream."""
+    examples = list(DIGITS.examples("train", wanted).as_numpy_iterator())
+    prints = tf.constant([example["fingerprint"] for example in examples])
+    chosen = itertools.compress(examples, is_in_part(prints, name, protocol).numpy())
+    return {example["image"].tobytes(): int(example["label"]) for example in chosen}
+
+
+@pytest.mark.parametrize("prior", [None, {0: 0.7, 1: 0.2, 2: 0.1}], ids=["own prior", "given prior"])
+def test_a_resumed_stream_goes_on_with_the_same_pixels(prior):
+    # A window of 110 in batches of 25 ends amid a batch; labels 0 to 2 have fewer images than a window.
+    of = stream(window=110, labels=(0, 1, 2), prior=prior)
+    whole = images(of, 3, EVERY)
+    assert len(whole) == 300
+    tf.keras.utils.set_random_seed(1)
+    np.testing.assert_array_equal(images(stream(window=110, labels=(0, 1, 2), prior=prior), 1, EVERY, 2), whole[200:])
+
+
+def test_two_iterators_over_one_dataset_see_the_same():
+    batches = stream().batches(EVERY).take(4)
+    for first, second in zip(batches, batches, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_the_seed_and_the_window_decide():
+    two = images(stream(), 2)
+    assert (two[:100] != two[100:]).any()
+    assert (images(stream(seed=4)) != two[:100]).any()
+
+
+def test_the_augmentation_differs_between_windows_batches_and_seeds():
+    # One image again and again: what differs is the augmentation.
+    of = stream(source=_One(), protocol="shared", part="teacher", batch_size=50)
+    shown = images(of, 2, Augmentation(cutout=0.5)).reshape(4, 50, 32, 32, 3)
+    for one, other in itertools.combinations(shown, 2):
+        assert (one != other).any()
+    other_seed = stream(source=_One(), protocol="shared", part="teacher", batch_size=50, seed=4)
+    assert (images(other_seed, 1, Augmentation(cutout=0.5))[:50] != shown[0]).any()
+
+
+def test_without_augmentation_the_images_are_those_of_the_part():
+    assert pixels(images(stream(), 2)) <= part("stream").keys()
+
+
+def test_an_image_comes_once_before_any_comes_again():
+    known = part("stream", wanted={5})
+    shown = images(stream(labels=(5,), window=2 * len(known), batch_size=len(known)))
+    first, again = shown[: len(known)], shown[len(known) :]
+    assert pixels(first) == pixels(again) == known.keys()
+    assert (first != again).any()  # each pass in an order of its own
+
+
+def test_only_the_labels_asked_for_come_and_each_with_its_image():
+    of = stream(labels=(2, 8))
+    known = part("stream", wanted={2, 8})
+    for batch, told in of.labelled_batches(NONE).take(8).as_numpy_iterator():
+        assert told.dtype == np.int64
+        assert [known[image.tobytes()] for image in batch] == told.tolist()
+    assert set(labels(of, 2)) == {2, 8}
+
+
+@pytest.mark.parametrize("prior", [{0: 0.7, 1: 0.2, 2: 0.1}, {0: 0.1, 1: 0.1, 2: 0.8}])
+def test_the_prior_is_followed(prior):
+    # A window is shorter than what its thinned pass keeps (about 70), so that it shows no image twice.
+    windows = 12
+    counts = np.bincount(labels(stream(labels=(0, 1, 2), prior=prior, window=60, batch_size=20), windows), minlength=3)
+    wanted = np.array(list(prior.values()))
+    deviation = np.sqrt(wanted * (1 - wanted) / (60 * windows))
+    np.testing.assert_array_less(np.abs(counts / counts.sum() - wanted), 4 * deviation)
+
+
+def test_a_label_of_prior_zero_stays_away():
+    assert set(labels(stream(labels=(0, 1, 2), prior={0: 0.5, 1: 0.5, 2: 0.0}), 3)) == {0, 1}
+
+
+def test_each_window_draws_its_images_anew_to_follow_the_prior():
+    of = stream(labels=(0, 1), prior={0: 0.95, 1: 0.05}, window=50, batch_size=50)
+    ones = part("stream", wanted={1}).keys()
+    shown = [pixels(window) & ones for window in images(of, 6).reshape(6, 50, 32, 32, 3)]
+    assert len(set.union(*shown)) > max(len(window) for window in shown)
+
+
+def test_a_label_without_images_cannot_have_a_share():
+    with pytest.raises(UserError, match="digits has no stream images of five: drop them"):
+        stream(labels=(0, 1), prior={0: 0.5, 5: 0.5}).batches(NONE)
+
+
+@pytest.mark.parametrize("prior", [None, {0: 1.0}])
+def test_a_stream_without_any_image_is_a_user_error_rather_than_endless(prior):
+    with pytest.raises(UserError, match="digits has no held_back images of the classes asked for"):
+        stream(part="held_back", labels=(), prior=prior).batches(NONE)
+
+
+def test_teacher_and_stream_share_no_image_and_what_is_held_back_never_streams():
+    # A window longer than either part, so that every image of it comes.
+    seen = {name: pixels(images(stream(part=name, window=800))) for name in ("teacher", "stream")}
+    held_back = pixels(np.concatenate(list(stream(part="held_back").images().as_numpy_iterator())))
+    assert seen["teacher"] == part("teacher").keys()
+    assert seen["stream"] == part("stream").keys()
+    assert held_back == part("held_back").keys()
+    assert not seen["teacher"] & seen["stream"]
+    assert not held_back & (seen["teacher"] | seen["stream"])
+
+
+def test_under_the_protocol_shared_the_teacher_sees_all_but_what_is_held_back_never_streams():
+    streamed = images(stream(protocol="shared", window=1200))
+    held_back = np.concatenate(list(stream(protocol="shared", part="held_back").images().as_numpy_iterator()))
+    assert pixels(streamed) == part("stream", "shared").keys()
+    assert part("teacher", "shared").keys() == pixels(streamed) | pixels(held_back)
+    assert not pixels(streamed) & pixels(held_back)
+
+
+def test_images_are_one_pass_in_the_order_of_the_source():
+    of = stream(part="held_back", batch_size=64)
+    batches = list(of.images().as_numpy_iterator())
+    expected = list(part("held_back"))
+    assert [image.tobytes() for image in np.concatenate(batches)] == expected
+    assert [len(batch) for batch in batches] == [64] * (len(expected) // 64) + [len(expected) % 64]
+
+
+def test_images_are_not_thinned_to_the_prior():
+    of = stream(part="held_back", labels=(0, 1), prior={0: 0.99, 1: 0.01})
+    shown = np.concatenate(list(of.images().as_numpy_iterator()))
+    assert pixels(shown) == part("held_back", wanted={0, 1}).keys()
+
+
+def test_a_stream_carries_images_alone():
+    spec = tf.TensorSpec((25, 32, 32, 3), tf.uint8)
+    assert stream().batches(EVERY).element_spec.is_compatible_with(spec)
+    assert stream().images().element_spec.is_compatible_with(spec)
+    assert isinstance(stream().batches(EVERY).element_spec, tf.TensorSpec)
+    assert isinstance(stream().images().element_spec, tf.TensorSpec)
+
+
+def test_a_batch_may_be_larger_than_the_part():
+    known = part("stream", wanted={0})
+    of = stream(labels=(0,), window=3 * len(known), batch_size=2 * len(known))
+    assert of.batches_a_window == 1
+    shown = images(of)
+    assert len(shown) == 2 * len(known)
+    assert pixels(shown) == known.keys()
+
+
+class _One(Digits):
+    """The first digit alone."""
+
+    def examples(self, split, labels=None):
+        return super().examples(split, labels).take(1)

@@ -1,0 +1,73 @@
+"""Changes are noticed soon, and their absence hardly ever mistaken for one."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from envise_tf.stream.change import ChangeDetector
+
+
+def first_alarm(detector: ChangeDetector, **signals: np.ndarray) -> int | None:
+    """Returns after how many numbers, fed 64 at a time, a change is noticed."""
+    for start in range(0, len(next(iter(signals.values()))), 64):
+        if detector.noticed({name: values[start : start + 64] for name, values in signals.items()}):
+            return start + 64
+    return None
+
+
+def bernoulli(seed: int, *parts: tuple[int, float]) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return np.concatenate([random.random(count) < chance for count, chance in parts])
+
+
+def test_an_unchanged_stream_keeps_the_stated_rate_of_false_alarms():
+    """20 streams of 10,000 images; one alarm in 10,000 allowed: far fewer, as the bound is careful."""
+    alarms = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        signals = {"deferral": random.random(10_000) < random.uniform(0.1, 0.9), "score": random.random(10_000)}
+        alarms += first_alarm(ChangeDetector(1.0), **signals) is not None
+    assert alarms <= 5
+
+
+@pytest.mark.parametrize(("rise", "within"), [(0.2, 600), (0.3, 400), (0.5, 200)])
+def test_a_rise_is_noticed_the_sooner_the_larger_it_is(rise, within):
+    for seed in range(5):
+        signal = bernoulli(seed, (4096, 0.4), (1000, 0.4 + rise))
+        alarm = first_alarm(ChangeDetector(0.1), deferral=signal)
+        assert alarm is not None
+        assert 4096 < alarm <= 4096 + within
+
+
+def test_a_fall_is_no_change_for_the_worse():
+    signal = bernoulli(0, (3000, 0.8), (2000, 0.2))
+    detector = ChangeDetector(0.1)
+    assert first_alarm(detector, foreign=signal) is None
+    # But it is remembered: the way back up is one.
+    assert first_alarm(detector, foreign=bernoulli(1, (640, 0.8))) is not None
+
+
+def test_the_reason_names_signal_and_means():
+    detector = ChangeDetector(0.1)
+    detector.noticed({"disagreement": np.zeros(2000)})
+    reason = detector.noticed({"disagreement": np.ones(200)})
+    assert reason is not None
+    assert reason.startswith("the mean disagreement rose to ")
+    assert "from 0.0" in reason
+
+
+def test_fewer_false_alarms_are_paid_for_with_time():
+    signal = bernoulli(3, (4096, 0.4), (2000, 0.7))
+    careful, bold = (first_alarm(ChangeDetector(rate), deferral=signal) for rate in (1e-6, 10.0))
+    assert careful is not None
+    assert bold is not None
+    assert bold < careful
+
+
+def test_a_detector_goes_on_from_a_pickle():
+    signal = bernoulli(4, (3000, 0.3), (1000, 0.8))
+    detector = ChangeDetector(0.1)
+    detector.noticed({"deferral": signal[:2000]})
+    copy = pickle.loads(pickle.dumps(detector))
+    assert first_alarm(copy, deferral=signal[2000:]) == first_alarm(detector, deferral=signal[2000:])

@@ -1,0 +1,187 @@
+"""The command stream: what it writes, what survives a kill, and what it says to mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from envise_tf.images.digits import Digits
+from envise_tf.stream.__main__ import main
+from envise_tf.stream.record import read_record
+
+PHASES = """
+phases:
+  - {prior: {zero: 1, one: 1, two: 1}, images: 700}
+  - {prior: {five: 1, six: 1, seven: 1}, images: 500, change: 100}
+"""
+FAST = {
+    "widths": "[32]",
+    "blocks": "[1]",
+    "steps": 1,
+    "find": 128,
+    "recheck": 64,
+    "window": 128,
+    "patience": 1,
+    "floor": 0.0,
+    "longest": 384,
+    "epsilon": 0.4,
+    "checkpoint": 192,
+    "memory": 1,
+}
+
+
+def words(**settings: object) -> list[str]:
+    return [word for name, value in {**FAST, **settings}.items() for word in (f"--{name}", str(value))]
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> list[str]:
+    path = tmp_path_factory.mktemp("phases") / "two.yaml"
+    path.write_text(PHASES)
+    return words(source="digits", protocol="shared", phases=path)
+
+
+@pytest.fixture(scope="module")
+def finished(simulated, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("stream") / "run"
+    main([*simulated, "--out", str(run)])
+    return run
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    """Digits as files, one of them no image, named against the order of their times."""
+    folder = tmp_path_factory.mktemp("photographs")
+    examples = Digits().examples("test").take(150)
+    for i, example in enumerate(examples):
+        path = folder / f"{999 - i}.png"
+        Image.fromarray(example["image"].numpy()).save(path)
+        if i == 70:
+            path.write_bytes(b"no image")
+        os.utime(path, (1_700_000_000 + i,) * 2)
+    return folder
+
+
+def test_every_image_is_answered_once_and_in_order(finished):
+    record = read_record(finished)
+    np.testing.assert_array_equal(record.image, np.arange(1200))
+    np.testing.assert_array_equal(record.phase, np.repeat([0, 1], [700, 500]))
+    adapting = ~record.is_serving
+    assert not record.by_student[adapting].any()
+    assert adapting[:384].all()
+    assert (~adapting).any()
+    # Where the teacher was asked its class is the answer, and in a simulated stream it is known everywhere.
+    assert (record.teacher >= 0).all()
+    np.testing.assert_array_equal(record.label[record.asked], record.teacher[record.asked])
+    np.testing.assert_array_equal(record.asked, ~record.by_student)
+
+
+def test_the_result_counts_what_the_record_holds(finished):
+    result, record = json.loads((finished / "result.json").read_text()), read_record(finished)
+    assert result["images"] == 1200
+    assert [phase["start"] for phase in result["phases"]] == [0, 700]
+    assert result["total"]["answered"] == 1200
+    assert result["total"]["accuracy"] == pytest.approx((record.label == record.truth).mean())
+    assert result["total"]["accuracy_teacher"] == pytest.approx((record.teacher == record.truth).mean())
+    assert result["settings"]["find"] == 128
+    assert (finished / "stream_report.html").stat().st_size > 20_000
+
+
+def test_a_run_that_is_killed_answers_every_image_once_and_as_if_nothing_had_happened(finished, simulated, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "envise_tf.stream"]
+    process = subprocess.Popen([*command, *simulated, "--out", str(run)], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 180
+    answers = run / "answers.csv"
+    # Behind the checkpoint at 192, and before the next one.
+    while not (answers.exists() and answers.read_text().count("\n") > 260) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    given = answers.read_text()
+    assert given.count("\n") < 1201, "the kill came too late to test anything"
+    with answers.open("a") as file:
+        file.write("99")  # as if the kill had struck within a row
+    subprocess.run([*command, "--resume", str(run)], check=True, stdout=subprocess.DEVNULL)
+    assert answers.read_text().startswith(given)
+    for name in ("answers.csv", "work.csv", "events.jsonl"):
+        assert (run / name).read_text() == (finished / name).read_text()
+
+
+def test_photographs_are_answered_in_the_order_of_their_times(photographs, tmp_path, capsys):
+    run = tmp_path / "run"
+    main([*words(), "--images", str(photographs), "--image_size", "32", "--out", str(run)])
+    record = read_record(run)
+    assert record.image.tolist() == [i for i in range(150) if i != 70]
+    result = json.loads((run / "result.json").read_text())
+    assert result["unreadable"] == 1
+    assert result["total"]["accuracy"] is None
+    assert (run / "stream_report.html").exists()
+    labels = [int(example["label"]) for example in Digits().examples("test").take(150)]
+    truth = np.delete(labels, 70)
+    assert (record.label == truth).mean() > 0.9
+    capsys.readouterr()
+    # Photographs that come later change nothing for a run that has begun.
+    Image.new("RGB", (32, 32)).save(photographs / "late.png")
+    (run / "result.json").unlink()
+    main(["--resume", str(run)])
+    assert read_record(run).image.tolist() == record.image.tolist()
+    (photographs / "late.png").unlink()
+
+
+def test_a_video_is_answered_frame_by_frame(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "digits.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (32, 32))
+    for example in Digits().examples("test").take(40):
+        writer.write(example["image"].numpy()[..., ::-1])
+    writer.release()
+    main([*words(video=tmp_path / "digits.avi", every=2), "--image_size", "32", "--out", str(tmp_path / "run")])
+    assert read_record(tmp_path / "run").image.tolist() == list(range(20))
+
+
+def test_other_policies_are_compared_in_the_same_report(tmp_path, simulated):
+    (tmp_path / "short.yaml").write_text(PHASES.replace("700", "450").replace("500", "110"))
+    run = tmp_path / "run"
+    main([*simulated, "--phases", str(tmp_path / "short.yaml"), "--baselines", "true", "--out", str(run)])
+    page = (run / "stream_report.html").read_text()
+    for policy in ("never", "scheduled", "scratch"):
+        assert policy in page
+        assert json.loads((run / policy / "result.json").read_text())["settings"]["policy"] == policy
+        assert len(read_record(run / policy).image) == 560
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({}, "nothing to watch given: expected one of --phases, --images and --video"),
+        ({"images": "a", "video": "b"}, "--images and --video given: expected one of"),
+        ({"phases": "digits-three"}, "--phases without --source"),
+        ({"phases": "digits-there", "source": "digits"}, "nearest: digits-three"),
+        ({"images": "{tmp}/nowhere", "image_size": 32}, "{tmp}/nowhere"),
+        ({"images": "{tmp}", "image_size": 32}, "{tmp}"),
+        ({"video": "{tmp}/none.mp4", "image_size": 32}, "none.mp4"),
+        ({"phases": "digits-three", "source": "digits", "image_size": 64}, "64"),
+        ({"phases": "digits-three", "source": "digits", "student_init": "generic"}, "no generic student of"),
+        ({"phases": "digits-three", "source": "digits", "polycy": "never"}, "polycy"),
+        ({"phases": "digits-three", "source": "digits", "find": 0}, "--find 0 given: expected at least 1"),
+        ({"phases": "digits-three", "source": "digits", "epsilon": 1.5}, "epsilon is 1.5"),
+        ({"phases": "digits-three", "source": "digits", "audit_least": 100}, "--audit_least 100 and --audit_most 64"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(flags, said, tmp_path, capsys):
+    given = [word.format(tmp=tmp_path) for name, value in flags.items() for word in (f"--{name}", str(value))]
+    with pytest.raises(SystemExit) as stop:
+        main([*given, "--out", str(tmp_path / "out")])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert said.format(tmp=tmp_path) in error[0]
+    assert list(tmp_path.iterdir()) == []
