@@ -64,6 +64,7 @@ setup(
         "tf_keras>=2.16,<2.17",
         "tflite-runtime; platform_system == 'Linux'",
         "threadpoolctl",
+        "wrapt",
     ],
     extras_require={"dev": ["mypy", "pytest", "pytest-xdist", "ruff", "selenium", "types-PyYAML"]},
     entry_points={"console_scripts": ["envise = envise_tf.cli:main"]},

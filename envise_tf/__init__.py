@@ -6,7 +6,9 @@ under the same name. It only asks TensorFlow, should it be imported later, for K
 
 import os
 
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+from envise_tf import keras2
+
+keras2.choose()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"

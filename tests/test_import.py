@@ -1,3 +1,5 @@
+"""What an import of the package loads, which Keras it takes, and what loads after it: each in a process of its own."""
+
 import os
 import subprocess
 import sys
@@ -5,10 +7,24 @@ import sys
 import pytest
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+LOAD = """
+for options in ({}, {"compile": False}):
+    print(type(tf.keras.models.load_model(sys.argv[1], **options)).__name__)
+"""
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+def python(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT | environment)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from envise_tf.networks.students import residual_student
+
+    path = tmp_path_factory.mktemp("student") / "student.keras"
+    residual_student(8, 3, (32,), (1,)).save(path)
+    return str(path)
 
 
 def test_the_package_imports_neither_tensorflow_nor_larq():
@@ -16,10 +32,38 @@ def test_the_package_imports_neither_tensorflow_nor_larq():
     assert done.stdout.strip() == "[]"
 
 
-def test_keras_3_imported_first_is_one_clear_import_error():
-    done = python("import tensorflow as tf; tf.keras.layers; import envise_tf.networks")
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import tensorflow",
+        "import tensorflow as tf; tf.keras.layers",
+        "import tensorflow, os; os.environ['TF_USE_LEGACY_KERAS'] = '1'",
+    ],
+)
+def test_tensorflow_with_keras_3_imported_first_is_one_clear_import_error(first):
+    done = python(f"{first}\nimport envise_tf.train.pipeline")
     assert done.returncode == 1
-    assert "ImportError: envise_tf needs Keras 2" in done.stderr.splitlines()[-1]
+    assert "ImportError: envise_tf needs Keras 2, but TensorFlow was imported with" in done.stderr.splitlines()[-1]
+
+
+def test_keras_3_asked_for_is_one_clear_import_error():
+    done = python("import envise_tf", TF_USE_LEGACY_KERAS="0")
+    assert done.returncode == 1
+    assert "ImportError: envise_tf needs Keras 2, but TF_USE_LEGACY_KERAS is '0'" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import envise_tf\nimport tensorflow as tf",
+        "import envise_tf\nimport tf_keras\nimport tensorflow as tf",
+        "import envise_tf, keras_tuner\nimport tensorflow as tf",
+        "import os; os.environ['TF_USE_LEGACY_KERAS'] = '1'\nimport tensorflow as tf\nimport envise_tf",
+    ],
+)
+def test_a_student_loads_with_the_package_alone(imports, student):
+    done = python(f"import sys\n{imports}\n{LOAD}", student)
+    assert done.stdout.split() == ["Functional", "Functional"], done.stderr
 
 
 @pytest.mark.parametrize("command", ["train", "teach", "cli"])

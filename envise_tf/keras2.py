@@ -1,0 +1,50 @@
+"""Keras 2 for the whole process: asked for before TensorFlow decides, and told of the layers in saved networks.
+
+Larq builds Keras 2 layers, while TensorFlow 2.16 and later take Keras 3 unless they are asked not to. Neither is
+imported here: the mobile runtime lives in this package too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import wrapt
+
+_ASKED = ("1", "true", "True")
+"""The values of TF_USE_LEGACY_KERAS for which TensorFlow takes Keras 2."""
+
+
+def choose() -> None:
+    """Asks TensorFlow for Keras 2, and lets Keras load every saved student and teacher, whenever it is imported.
+
+    Raises:
+        ImportError: TensorFlow has been imported with Keras 3, or the environment asks for Keras 3.
+    """
+    asked = os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+    if asked not in _ASKED:
+        raise ImportError(f"envise_tf needs Keras 2, but TF_USE_LEGACY_KERAS is {asked!r}: set it to 1 or unset it")
+    if "tensorflow" in sys.modules and not _is_keras_2():
+        raise ImportError(
+            "envise_tf needs Keras 2, but TensorFlow was imported with Keras 3: import envise_tf before tensorflow, "
+            "or set TF_USE_LEGACY_KERAS=1"
+        )
+    wrapt.register_post_import_hook(_register_layers, "tf_keras")
+
+
+def _is_keras_2() -> bool:
+    """Returns whether the imported TensorFlow has tf_keras as `tensorflow.keras`; it chose that on its own import."""
+    spec = importlib.util.find_spec("tensorflow.keras")
+    return spec is not None and "tf_keras" in Path(str(spec.origin)).parts
+
+
+def _register_layers(_: ModuleType) -> None:
+    """Registers with Keras all that a saved network is made of beyond Keras' own layers.
+
+    Keras imports the module of a network's class by the name that the file gives, but not those of its layers.
+    """
+    importlib.import_module("larq")
+    importlib.import_module("envise_tf.networks.normalisation")
