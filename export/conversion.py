@@ -47,8 +47,9 @@ from tensorflow.lite.python.convert_phase import ConverterError
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.errors import UserError
 from envise_tf.export.settings import Precision
+from envise_tf.networks.graph import unrolled
 from envise_tf.networks.macs import macs
-from envise_tf.networks.split import split, unrolled
+from envise_tf.networks.split import split
 
 BINARY_CONVOLUTION = "LceBconv2d"
 ALLOWED_SIZE_DIFFERENCE = 0.1

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.networks.split import Call, Graph, unrolled
+from envise_tf.networks.graph import Call, Graph, unrolled
 
 layers = tf.keras.layers
 

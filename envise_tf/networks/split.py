@@ -3,12 +3,9 @@
 Attention maps need the features and the logits of one pass, and a gradient that flows through the head alone. Keras
 models come in many dresses, so the cut is made on the graph of layer calls, not on layer names:
 
-1. nested models are unrolled into one list of calls;
+1. nested models are unrolled into one list of calls (`networks.graph`);
 2. a softmax at the end is taken off, so that the head ends in logits;
-3. the cut is the last feature map of more than 1x1 positions through which every path from image to output goes.
-
-Both halves replay the calls of the given model with its own layers. No layer is called on a symbolic tensor, so the
-given model keeps its graph, its `layer.output` and its saved form.
+3. the cut is the last feature map of more than 1x1 positions that every path from image to output goes through.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from envise_tf.errors import UserError
+from envise_tf.networks.graph import Call, Graph, Value, named, unrolled
 
 
 @dataclass(frozen=True)
@@ -68,64 +66,6 @@ def split(model: tf.keras.Model) -> Split:
     )
 
 
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the unrolled graph: its place among the values of a run, and what it looks like."""
-
-    slot: int
-    shape: tf.TensorShape
-    dtype: tf.DType
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a layer.
-
-    Attributes:
-        layer: what is called.
-        node: Keras' record of the call, which knows where among the arguments the tensors stand.
-        inputs: the slots of its tensors, in the record's order.
-        outputs: what it makes.
-        training: True or False when the call, or that of a model around it, fixes the mode, as in
-            `base(x, training=False)`; None when the mode is the caller's.
-    """
-
-    layer: tf.keras.layers.Layer
-    node: Any
-    inputs: tuple[int, ...]
-    outputs: tuple[Value, ...]
-    training: bool | None
-
-    def run(self, values: dict[int, tf.Tensor], training: bool | None) -> None:
-        """Calls the layer on `values` and puts there what it returns."""
-        arguments: dict[str, list[tf.Tensor]] = {}
-        for symbol, slot in zip(self.node.keras_inputs, self.inputs, strict=True):
-            # A model casts what enters it, a layer finds the type that it was built on; elsewhere this does nothing.
-            arguments.setdefault(str(id(symbol)), []).append(tf.cast(values[slot], symbol.dtype))
-        args, kwargs = self.node.map_arguments(arguments)
-        mode = training if self.training is None else self.training
-        if mode is not None and _fixed_training(self.node) is None and self.layer._expects_training_arg:
-            kwargs = {**kwargs, "training": mode}
-        results = tf.nest.flatten(self.layer(*args, **kwargs))
-        values.update({value.slot: result for value, result in zip(self.outputs, results, strict=True)})
-
-
-@dataclass(frozen=True)
-class Graph:
-    """Calls in an order in which they can run, from the value in slot `start` to the value in slot `end`."""
-
-    calls: tuple[Call, ...]
-    start: int
-    end: int
-
-    def run(self, start: tf.Tensor, training: bool | None) -> tf.Tensor:
-        """Returns the value at the end for a value at the start."""
-        values = {self.start: start}
-        for call in self.calls:
-            call.run(values, training)
-        return values[self.end]
-
-
 class _Replay(tf.keras.layers.Layer):
     """Runs a part of the graph, and owns the layers of that part so that their variables are found."""
 
@@ -153,112 +93,16 @@ def _as_model(graph: Graph, shape: tf.TensorShape, dtype: tf.DType, name: str) -
     return tf.keras.Model(inputs, layer(graph, name=f"{name}_layers")(inputs), name=name)
 
 
-def _check_ends(model: tf.keras.Model) -> None:
-    if not _is_graph(model):
-        raise UserError(
-            f"cannot follow {_named(model)}: expected a functional or built sequential Keras model, whose graph of "
-            "layers is known; wrap the layers as tf.keras.Model(inputs, outputs), or give a Sequential an input shape"
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise UserError(
-            f"cannot follow {_named(model)}: it has {len(model.inputs)} inputs and {len(model.outputs)} outputs, "
-            "expected one of each; wrap the branch you need as a model of its own"
-        )
-
-
 def _check_output(model: tf.keras.Model) -> None:
     shape = model.outputs[0].shape
     if shape.rank != 2:
         raise UserError(
-            f"cannot cut {_named(model)}: its output has shape {tuple(shape)}, expected (batch, classes); "
+            f"cannot cut {named(model)}: its output has shape {tuple(shape)}, expected (batch, classes); "
             "add the pooling and the dense layer of a classifier"
         )
 
 
-def _is_graph(layer: object) -> bool:
-    """Says whether a model's graph of layers is all that it does: none that overrides `call` is such a model."""
-    if not isinstance(layer, tf.keras.Model) or not layer._is_graph_network:
-        return False
-    return type(layer).call.__module__.startswith(("tf_keras.", "keras."))
-
-
-def _named(layer: tf.keras.layers.Layer) -> str:
-    return f"{getattr(layer, 'name', layer)!r} ({type(layer).__name__})"
-
-
-# --- 1. Nested models become one list of calls -----------------------------------------------------------------------
-
-
-def unrolled(model: tf.keras.Model) -> Graph:
-    """Returns the graph of a model with one input and one output, without the calls that its output does not need.
-
-    Nested models are unrolled to any depth, once for every call of them, where they are functional or sequential and
-    have one input; the others stay one call each.
-
-    Raises:
-        UserError: the model has no graph of layers, or several inputs or outputs.
-    """
-    _check_ends(model)
-    image = model.inputs[0]
-    calls: list[Call] = []
-    ends = _unroll(model, Value(0, image.shape, image.dtype), None, calls)
-    return _needed(Graph(tuple(calls), start=0, end=ends[0].slot))
-
-
-def _unroll(model: tf.keras.Model, start: Value, training: bool | None, calls: list[Call]) -> list[Value]:
-    """Appends the calls of `model` to `calls`; returns the values that it puts out.
-
-    Keras tensors are told apart within one call of one model only: a nested model may be called twice.
-    """
-    known = {id(model.inputs[0]): start}
-    for node in _nodes(model):
-        inputs = [known[id(symbol)] for symbol in node.keras_inputs]
-        own = _fixed_training(node)
-        mode = training if own is None else own
-        if _is_graph(node.layer) and len(inputs) == len(node.layer.inputs) == 1:
-            outputs = _unroll(node.layer, inputs[0], mode, calls)
-        else:
-            outputs = _new_values(node, after=calls)
-            calls.append(Call(node.layer, node, tuple(value.slot for value in inputs), tuple(outputs), mode))
-        known.update({id(symbol): value for symbol, value in zip(_outputs(node), outputs, strict=True)})
-    return [known[id(symbol)] for symbol in model.outputs]
-
-
-def _nodes(model: tf.keras.Model) -> Iterator[Any]:
-    """Yields the records of the calls in a model, in an order in which they can run."""
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
-
-
-def _outputs(node: Any) -> list[Any]:
-    return tf.nest.flatten(node.outputs)
-
-
-def _new_values(node: Any, after: list[Call]) -> list[Value]:
-    first = 1 + max((value.slot for call in after[-1:] for value in call.outputs), default=0)
-    return [Value(first + i, symbol.shape, symbol.dtype) for i, symbol in enumerate(_outputs(node))]
-
-
-def _fixed_training(node: Any) -> bool | None:
-    """Returns the training mode that the call itself names, None when it names none."""
-    try:
-        return node.layer._call_spec.get_arg_value("training", node.call_args, node.call_kwargs, inputs_in_args=True)
-    except KeyError:
-        return None
-
-
-def _needed(graph: Graph) -> Graph:
-    """Leaves out the calls that the end does not need: side outputs of nested models."""
-    wanted = {graph.end}
-    kept = []
-    for call in reversed(graph.calls):
-        if wanted.intersection(value.slot for value in call.outputs):
-            wanted.update(call.inputs)
-            kept.append(call)
-    return replace(graph, calls=tuple(reversed(kept)))
-
-
-# --- 2. The softmax comes off ----------------------------------------------------------------------------------------
+# --- The softmax comes off -------------------------------------------------------------------------------------------
 
 
 def _without_softmax(graph: Graph, model: tf.keras.Model) -> Graph:
@@ -267,13 +111,13 @@ def _without_softmax(graph: Graph, model: tf.keras.Model) -> Graph:
     call = graph.calls[at]
     if _is_opaque(call.layer):
         raise UserError(
-            f"cannot cut {_named(model)}: its output comes from {_named(call.layer)}, whose graph of layers is not "
+            f"cannot cut {named(model)}: its output comes from {named(call.layer)}, whose graph of layers is not "
             "known; build that part of functional or sequential layers"
         )
     activation = _activation(call.layer)
     if activation not in ("linear", "softmax"):
         raise UserError(
-            f"cannot cut {_named(model)}: it ends in {activation} ({_named(call.layer)}), expected logits or softmax; "
+            f"cannot cut {named(model)}: it ends in {activation} ({named(call.layer)}), expected logits or softmax; "
             "give the model without its last activation"
         )
     if activation == "linear":
@@ -340,7 +184,7 @@ def _without_call(graph: Graph, at: int) -> Graph:
     return replace(graph, calls=graph.calls[:at] + later, end=source if graph.end == target else graph.end)
 
 
-# --- 3. The cut ------------------------------------------------------------------------------------------------------
+# --- The cut ---------------------------------------------------------------------------------------------------------
 
 
 def _cut(graph: Graph, model: tf.keras.Model) -> tuple[int, Value]:
@@ -355,7 +199,7 @@ def _cut(graph: Graph, model: tf.keras.Model) -> tuple[int, Value]:
             found = count, value
     if found is None:
         raise UserError(
-            f"cannot cut {_named(model)}: no convolutional feature map of more than 1x1 positions lies between image "
+            f"cannot cut {named(model)}: no convolutional feature map of more than 1x1 positions lies between image "
             "and output, and attention maps need one; give a convolutional classifier, or larger images"
         )
     return found
