@@ -16,7 +16,8 @@ from envise_tf.export.bundle import Student
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.networks.split import split
-from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, finished_run, traced
+from envise_tf.networks.tracing import traced
+from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, finished_run
 from envise_tf.runs.job import Job
 
 _BATCH = 64

@@ -16,6 +16,7 @@ from envise_tf.deferral.scores import OutlierScore, fitted_default_score, outlie
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.threshold import Threshold, fitting_part, threshold_on
 from envise_tf.distillation.distiller import student_class_of
+from envise_tf.networks.tracing import traced_function
 
 Build = Callable[[int], tf.keras.Model]
 """Number of classes -> a new student."""
@@ -158,10 +159,5 @@ def serving_student(
 
 
 def _traced(score: OutlierScore, network: tf.keras.Model) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:
-    """Returns a score as a function of logits and features, traced once.
-
-    Run eagerly, a score takes some 4 kB more memory each time, which an endless stream does not have.
-    """
-    shapes = network.output_shape, network.layers[-1].input_shape
-    specs = [tf.TensorSpec((None, shape[-1]), tf.float32) for shape in shapes]
-    return tf.function(lambda logits, features: score(logits, features), specs, autograph=False)
+    """Returns a score as a function of logits and features, traced once."""
+    return traced_function(lambda *said: score(*said), network.outputs[0], network.layers[-1].input)

@@ -16,6 +16,7 @@ from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
+from envise_tf.networks.tracing import traced
 from envise_tf.run import Run
 from envise_tf.runs.job import Job, found_job
 from envise_tf.settings import TrainSettings, settings_of_run
@@ -131,14 +132,6 @@ def keras_cascade(
     return Cascade(
         student, traced(teacher), threshold.values, classes["teacher_classes"], tuple(classes["teacher_names"])
     )
-
-
-def traced(model: tf.keras.Model) -> Teacher:
-    """Returns the model in inference mode as a function of arrays, traced once for batches of any size."""
-    shape = (None, *model.input_shape[1:])
-    spec = tf.TensorSpec(shape, model.inputs[0].dtype)
-    run = tf.function(lambda images: model(images, training=False), [spec], autograph=False)
-    return lambda images: run(images).numpy()
 
 
 def _require_finished(run: Run) -> None:

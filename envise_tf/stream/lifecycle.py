@@ -43,8 +43,8 @@ from envise_tf.distillation.objectives import Objective
 from envise_tf.errors import UserError
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student, with_classes
+from envise_tf.networks.tracing import traced
 from envise_tf.prior.frequent import frequent_classes
-from envise_tf.runs.finished import traced
 from envise_tf.settings import StreamSettings
 from envise_tf.stream.change import ChangeDetector
 from envise_tf.stream.reservoir import Reservoir

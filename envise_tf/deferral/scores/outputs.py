@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
+from envise_tf.networks.tracing import traced_function
 
 _GRADIENT_BATCH = 100
 """Images whose gradient is taken at once: it keeps every activation of the network in memory."""
@@ -45,7 +46,7 @@ class Observer:
         parts = tf.keras.Model(student.inputs, [student.outputs[0], last.input])
         self.kernel: np.ndarray = last.kernel.numpy().astype(np.float32)
         self.bias: np.ndarray = last.bias.numpy().astype(np.float32) if last.use_bias else np.zeros(last.units, "f")
-        self._forward = _traced_once(lambda images: parts(images, training=False), student)
+        self._forward = traced_function(lambda images: parts(images, training=False), student.inputs[0])
 
     def __call__(self, images: np.ndarray) -> Outputs:
         """Returns what the student says of uint8 images (n, height, width, 3), 0..255, in one forward pass."""
@@ -71,7 +72,7 @@ class Observer:
 
     @functools.cached_property
     def _perturbed(self) -> Callable[..., tf.Tensor]:
-        model = _with_float_input(self._student)
+        model, scalar = _with_float_input(self._student), tf.constant(0.0)
 
         def perturbed(images: tf.Tensor, magnitude: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
             pixels = tf.cast(images, tf.float32)
@@ -81,7 +82,7 @@ class Observer:
                 largest = tf.reduce_max(log_probability, axis=-1)
             return model(pixels + magnitude * tf.sign(tape.gradient(largest, pixels)), training=False)
 
-        return _traced_once(perturbed, self._student, scalars=2)
+        return traced_function(perturbed, self._student.inputs[0], scalar, scalar)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,14 +137,6 @@ def _with_float_input(student: tf.keras.Model) -> tf.keras.Model:
     copied = tf.keras.models.clone_model(student, input_tensors=pixels)
     copied.set_weights(student.get_weights())
     return copied
-
-
-def _traced_once(
-    function: Callable[..., tf.Tensor], student: tf.keras.Model, scalars: int = 0
-) -> Callable[..., tf.Tensor]:
-    """Returns a tf.function of uint8 images, any number of them, and of float32 scalars."""
-    images = tf.TensorSpec((None, *student.input_shape[1:]), tf.uint8)
-    return tf.function(function, [images] + [tf.TensorSpec((), tf.float32)] * scalars, autograph=False)
 
 
 def _float32(values: tf.Tensor) -> np.ndarray:
