@@ -285,9 +285,9 @@ def _check_key(key: str) -> None:
 
 def _options() -> set[str]:
     """Returns the dotted name of every option of every objective."""
-    from envise_tf.distillation.objectives import objective, objective_names
+    from envise_tf.distillation.objectives import OBJECTIVES
 
-    fields = {name: dataclasses.fields(objective(name, {})) for name in objective_names()}
+    fields = {name: dataclasses.fields(kind) for name, kind in OBJECTIVES.items()}
     return {f"{_OBJECTIVES}.{name}.{field.name}" for name in fields for field in fields[name]}
 
 

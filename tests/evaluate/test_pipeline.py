@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from commands import error_line
 
-from envise_tf.deferral.scores import score_names
+from envise_tf.deferral.scores import SCORES
 from envise_tf.errors import UserError
 from envise_tf.evaluate.__main__ import main
 from envise_tf.evaluate.evaluation import OUTLIER_RATES
@@ -83,7 +83,7 @@ def test_the_student_answers_and_keeps_its_promise(digits_run):
 
 def test_every_score_is_measured_or_says_why_not(digits_run):
     found = evaluated(digits_run)
-    assert set(found["scores"]) | set(found["not_applicable"]) == set(score_names())
+    assert set(found["scores"]) | set(found["not_applicable"]) == set(SCORES)
     assert list(found["not_applicable"]) == ["inlier_mass"]  # the head has just the frequent classes
     for name, figures in found["scores"].items():
         assert 0 <= figures["auroc"] <= 1, name

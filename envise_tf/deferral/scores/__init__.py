@@ -1,6 +1,7 @@
 """Scores that tell inliers from outliers: one score a file, each a pure function and a thin configurable class.
 
-A new score is a new file here, named as the score, with a subclass of `OutlierScore`. Larger = more inlier.
+A new score is a new file here, named as the score, with a subclass of `OutlierScore`, and a line in `SCORES`. Larger =
+more inlier.
 """
 
 from __future__ import annotations
@@ -11,30 +12,51 @@ from typing import Any
 
 import numpy as np
 
+from envise_tf.deferral.scores.agreement import Agreement
+from envise_tf.deferral.scores.energy import Energy
+from envise_tf.deferral.scores.gen import Gen
+from envise_tf.deferral.scores.inlier_mass import InlierMass
+from envise_tf.deferral.scores.knn import Knn
+from envise_tf.deferral.scores.mahalanobis import Mahalanobis
+from envise_tf.deferral.scores.max_logit import MaxLogit
+from envise_tf.deferral.scores.msp import Msp
+from envise_tf.deferral.scores.odin import Odin
 from envise_tf.deferral.scores.outputs import Outputs
+from envise_tf.deferral.scores.react import React
+from envise_tf.deferral.scores.relative_mahalanobis import RelativeMahalanobis
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore, stored
-from envise_tf.registry import Registry
+from envise_tf.deferral.scores.vim import Vim
+from envise_tf.registry import made
 
 __all__ = [
     "DEFAULT_SCORES",
+    "SCORES",
     "NotApplicable",
     "OutlierScore",
     "fitted_default_score",
     "load_score",
     "outlier_score",
-    "score_names",
 ]
 
 DEFAULT_SCORES = ("agreement", "msp")
 """The scores that decide unless another is asked for, the first that applies. Our choice: on CIFAR-100's zoo, agreement
 told best which images the teacher contradicts, and outliers much better than msp."""
 
-_REGISTRY: Registry[OutlierScore] = Registry("outlier score", __name__, OutlierScore, ("outputs", "score"))
-
-
-def score_names() -> list[str]:
-    """Returns the names of all scores, which are the names of the files here."""
-    return _REGISTRY.names()
+SCORES: dict[str, type[OutlierScore]] = {
+    "agreement": Agreement,
+    "energy": Energy,
+    "gen": Gen,
+    "inlier_mass": InlierMass,
+    "knn": Knn,
+    "mahalanobis": Mahalanobis,
+    "max_logit": MaxLogit,
+    "msp": Msp,
+    "odin": Odin,
+    "react": React,
+    "relative_mahalanobis": RelativeMahalanobis,
+    "vim": Vim,
+}
+"""All scores, by the names that settings and bundles give them."""
 
 
 def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> OutlierScore:
@@ -43,7 +65,7 @@ def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> Outlie
     Raises:
         UserError: unknown score or option, or a value out of its range.
     """
-    return _REGISTRY.member(name, options or {})
+    return made("outlier score", SCORES, name, options or {})
 
 
 def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:

@@ -1,6 +1,6 @@
 """What is minimised: one objective a file, each a pure function and a thin configurable class.
 
-A new objective is a new file here, named as the objective, with a subclass of `Objective`.
+A new objective is a new file here, with a subclass of `Objective`, and a line in `OBJECTIVES`.
 """
 
 from __future__ import annotations
@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from envise_tf.distillation.objectives.attention_triplet import AttentionTriplet
+from envise_tf.distillation.objectives.hard_label import HardLabel
 from envise_tf.distillation.objectives.objective import Evidence, Objective
-from envise_tf.registry import Registry
+from envise_tf.distillation.objectives.soft_label import SoftLabel
+from envise_tf.registry import made
 
-__all__ = ["Evidence", "Objective", "objective", "objective_names"]
+__all__ = ["OBJECTIVES", "AttentionTriplet", "Evidence", "HardLabel", "Objective", "SoftLabel", "objective"]
 
-
-_REGISTRY: Registry[Objective] = Registry("objective", __name__, Objective, ("objective",))
-
-
-def objective_names() -> list[str]:
-    """Returns the names of all objectives, which are the names of the files here."""
-    return _REGISTRY.names()
+OBJECTIVES: dict[str, type[Objective]] = {
+    "attention_triplet": AttentionTriplet,
+    "hard_label": HardLabel,
+    "soft_label": SoftLabel,
+}
+"""All objectives, by the names that settings give them."""
 
 
 def objective(name: str, options: Mapping[str, Any]) -> Objective:
@@ -28,4 +30,4 @@ def objective(name: str, options: Mapping[str, Any]) -> Objective:
     Raises:
         UserError: unknown objective or option, or a value out of its range.
     """
-    return _REGISTRY.member(name, options)
+    return made("objective", OBJECTIVES, name, options)

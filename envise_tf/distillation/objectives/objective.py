@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import tensorflow as tf
 
@@ -55,6 +57,15 @@ class Objective(abc.ABC):
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise UserError(f"objective weight {self.weight}: expected at least 0")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the options, weight among them, that `from_config` makes the same objective of."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Objective:
+        """Returns the objective of these options."""
+        return cls(**config)
 
     @abc.abstractmethod
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

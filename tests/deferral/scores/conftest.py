@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from envise_tf.deferral.scores import OutlierScore, outlier_score, score_names
+from envise_tf.deferral.scores import SCORES, OutlierScore, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.images.digits import Digits
 from envise_tf.images.source import Split
@@ -73,7 +73,7 @@ def fitted(held_back: tuple[Outputs, np.ndarray]) -> Callable[..., OutlierScore]
     return make
 
 
-@pytest.fixture(scope="session", params=score_names())
+@pytest.fixture(scope="session", params=sorted(SCORES))
 def each_score(request: pytest.FixtureRequest, fitted: Callable[..., OutlierScore]) -> OutlierScore:
     """Every score, fitted."""
     return fitted(request.param)
