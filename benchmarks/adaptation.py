@@ -55,7 +55,8 @@ from scipy import integrate, stats
 
 from envise_tf import progress
 from envise_tf.distillation import training
-from envise_tf.distillation.distiller import Distiller, compiled
+from envise_tf.distillation.answers import answered
+from envise_tf.distillation.distiller import Distiller, adam_for
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_network
@@ -382,15 +383,14 @@ class Phase:
         self.settings = settings
         self.job = found_job(settings)
         self.classes = learned_classes(self.job)
-        self.held_back = self._answered(held_back)
+        batches = math.ceil(held_back / settings.batch_size)
+        self.held_back = answered(self.job.held_back.images().take(batches), self.job.teacher.model)
         self._batches: dict[int, tf.data.Dataset] = {}
 
-    def _answered(self, held_back: int) -> tf.data.Dataset:
-        """Returns the held-back images in batches, with the teacher's logits beside them."""
-        batch_size = self.settings.batch_size
-        images = self.job.held_back.images().take(math.ceil(held_back / batch_size)).cache()
-        logits = self.job.teacher.model.predict(images, verbose=0)
-        return tf.data.Dataset.zip((images, tf.data.Dataset.from_tensor_slices(logits).batch(batch_size)))
+    @property
+    def steps(self) -> int:
+        """Steps of a training."""
+        return self.settings.windows * self.job.stream.batches_a_window
 
     def batches(self, seed: int) -> Iterator[tf.Tensor]:
         """Returns the stream of a seed from its beginning, the same for every student."""
@@ -436,8 +436,8 @@ class Trainer:
     ) -> None:
         self._phase, self.student, self._shape, self._progress = phase, student, shape, progress
         self._rate = tf.Variable(0.0, trainable=False)
-        distiller = Distiller(student, phase.job.teacher.model, phase.classes, phase.job.objectives)
-        self._distiller = compiled(distiller, lambda: self._rate, lambda: self._rate)
+        self._distiller = Distiller(student, phase.job.teacher.model, phase.classes, phase.job.objectives)
+        self._distiller.compile(adam_for(student, lambda: self._rate))
         self._step = self._distiller.make_train_function()
 
     def trained(self, start: Sequence[np.ndarray], rate: float, seed: int, steps: Sequence[int]) -> Trained:
@@ -495,7 +495,7 @@ class Training:
 
     def measured(self, role: Role) -> list[int]:
         """Returns the steps at which agreement is measured."""
-        steps = training.steps(self._phases[role].settings)
+        steps = self._phases[role].steps
         return [steps] if role == "before" else list(range(0, steps + 1, self._settings.every))
 
     def train(self, kind: Kind, widths: tuple[int, ...]) -> None:
@@ -536,7 +536,7 @@ class Training:
     def _trainer(self, role: Role, student: tf.keras.Model) -> Trainer:
         phase = self._phases[role]
         if role == "before":
-            shape = training.cosine_rate(phase.settings, 1.0)
+            shape = training.cosine_rate(1.0, phase.steps, phase.settings.warmup)
         else:
             # A line from 0 to 1, which it then keeps.
             steps = max(self._settings.warmup, 1)

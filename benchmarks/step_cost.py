@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from envise_tf.distillation import training
-from envise_tf.distillation.distiller import Distiller, compiled
+from envise_tf.distillation.distiller import Distiller
 from envise_tf.distillation.objectives import objective
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student
@@ -75,7 +75,8 @@ def _step(teacher: tf.keras.Model, settings: TrainSettings, names: list[str]) ->
     """Returns the compiled training function of a new student with these objectives."""
     student = residual_student(32, 20, settings.widths, settings.blocks)
     distiller = Distiller(student, teacher, range(20), {name: objective(name, {}) for name in names})
-    return compiled(distiller, 1e-3, 1e-3).make_train_function()
+    distiller.compile()
+    return distiller.make_train_function()
 
 
 def _seconds(step: tf.types.experimental.Callable, images: Iterator[tf.Tensor], steps: int) -> float:

@@ -23,7 +23,7 @@ from envise_tf.tuning.report import shown, write_sweep_report
 from envise_tf.tuning.runner import Runner
 from envise_tf.tuning.space import Space, load_space, space_text
 from envise_tf.tuning.trials import BASELINE, TrialRecord, training_settings, trial_records
-from envise_tf.tuning.tuner import StudentTuner, is_chief, is_worker_of_many
+from envise_tf.tuning.tuner import StudentTuner, is_worker_of_many, leads_sweep
 from envise_tf.tuning.workers import WORKERS, LostWorkers, repeated, sign_of_life
 
 SPACE_FILE = "space.yaml"
@@ -53,7 +53,7 @@ def sweep(settings: SweepSettings, resumed: bool) -> Run:
     run = _opened(settings, resumed)
     console = Console(file=sys.stdout)
     try:
-        if is_chief():
+        if leads_sweep():
             _lead(run, settings, space, console)
         else:
             _work(run, settings, space, console)
@@ -84,7 +84,7 @@ def _check(settings: SweepSettings) -> None:
 
 def _opened(settings: SweepSettings, resumed: bool) -> Run:
     """Returns the sweep's folder: one that is gone on with, or a new one with settings and space in it."""
-    if is_worker_of_many() or is_chief():
+    if is_worker_of_many() or leads_sweep():
         if settings.out is None:
             raise UserError("no folder is given: expected --out on a file system that the chief and all workers share")
         if is_worker_of_many():

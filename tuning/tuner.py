@@ -128,9 +128,9 @@ class StudentTuner(BaseTuner):
 
 def is_worker_of_many() -> bool:
     """Returns whether a chief, elsewhere, gives out the trials."""
-    return "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
+    return "KERASTUNER_ORACLE_IP" in os.environ and not leads_sweep()
 
 
-def is_chief() -> bool:
-    """Returns whether this process gives out trials and runs none."""
+def leads_sweep() -> bool:
+    """Returns whether this process is KerasTuner's chief, which gives out trials and runs none."""
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in os.environ.get("KERASTUNER_TUNER_ID", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import larq
@@ -10,16 +11,42 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.distillation.objectives import Evidence, Objective
+from envise_tf.distillation.synchronised import summed_over_replicas
+from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import HeadPass
-from envise_tf.networks.split import split
+from envise_tf.networks.split import Split, split
 from envise_tf.networks.students import is_binary
 
 
+@dataclass(frozen=True)
+class _Network:
+    """A network and its halves. A plain dataclass, in which Keras finds no weights to train or to checkpoint."""
+
+    model: tf.keras.Model
+    halves: Split
+
+    def __call__(self, images: tf.Tensor, training: bool) -> HeadPass:
+        return HeadPass(self.halves.head, self.halves.trunk(images, training=training), training=training)
+
+
 class Distiller(tf.keras.Model):
-    """Trains a student by `fit` on batches of images alone.
+    """A Keras model that trains a student by `fit` on batches of images alone.
+
+        distiller = Distiller(student, teacher, classes, {"soft_label": SoftLabel()})
+        distiller.compile()
+        distiller.fit(images, epochs=10, callbacks=[tf.keras.callbacks.EarlyStopping("loss")])
+        distiller.evaluate(more_images, return_dict=True)["agreement"]
 
     Responsible for running each network once a batch and giving what they say to the objectives. Must not see a
     label, change the teacher, or know what an objective computes.
+
+    `fit` and `predict` take uint8 images (batch, height, width, 3), 0..255, as arrays or as a dataset. So does
+    `evaluate`, which then asks the teacher and reports every loss and the agreement; given pairs of images and the
+    teacher's outputs, float32 (batch, teacher's classes), as `distillation.answers.answered` returns them, it reports
+    the agreement alone in half the time.
+
+    Saved as .keras, a distiller holds student and teacher, and has to be compiled anew once it is loaded. Checkpoints
+    hold the student and the state of its training, not the teacher.
 
     Args:
         student: classifier with len(classes) logits; trained in place.
@@ -27,8 +54,9 @@ class Distiller(tf.keras.Model):
         classes: the teacher's class of each of the student's logits.
         objectives: by name; the total loss is the sum of weight times loss.
 
-    `train_step` takes uint8 images (batch, height, width, 3). `test_step` takes (images, teacher_logits), the latter
-    float32 (batch, teacher's classes): on held-back images the teacher's answer is computed once, not every window.
+    Raises:
+        UserError: one of the networks cannot be split into trunk and head, see `networks.split`; or the student has
+            another number of logits.
     """
 
     def __init__(
@@ -37,19 +65,35 @@ class Distiller(tf.keras.Model):
         teacher: tf.keras.Model,
         classes: Sequence[int],
         objectives: Mapping[str, Objective],
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
+        if student.output_shape[-1] != len(classes):
+            raise UserError(
+                f"the student has {student.output_shape[-1]} logits, but {len(classes)} classes are given: "
+                "expected the teacher's class of each logit"
+            )
         self.student = student
         self._objectives = dict(objectives)
         teacher.trainable = False
-        # Plain dataclasses: Keras would otherwise find the teacher's weights and write them to every checkpoint.
-        self._teacher_split = split(teacher)
-        self._student_split = split(student)
+        self._teacher = _Network(teacher, split(teacher))
+        self._student = _Network(student, split(student))
         self._classes = tf.constant(classes, tf.int64)
-        self._student_class = tf.constant(student_class_of(classes, self._teacher_split.head.output_shape[-1]))
+        self._student_class = tf.constant(student_class_of(classes, teacher.output_shape[-1]))
         figures = [name for each in self._objectives.values() for name in each.figures]
         # Made here and not when first met: in a step, each replica would make its own.
         self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", *self._objectives, *figures, "agreement")}
+        self.built = True  # out of networks that are
+
+    def compile(self, optimizer: Any = None, *, jit_compile: bool = False, **options: Any) -> None:
+        """Prepares the distiller for `fit` and `evaluate`.
+
+        Args:
+            optimizer: any of Keras; None is `adam_for` the student.
+            jit_compile: whether XLA compiles the step; on processors the step takes about twice as long then.
+            options: such as `run_eagerly` and `steps_per_execution`. The objectives are the loss: none is to be given.
+        """
+        super().compile(optimizer or adam_for(self.student), jit_compile=jit_compile, **options)
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.student(images, training=training)
@@ -58,27 +102,66 @@ class Distiller(tf.keras.Model):
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         return list(self._means.values())
 
-    def train_step(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        teacher_features = self._teacher_split.trunk(images, training=False)
-        teacher = HeadPass(self._teacher_split.head, teacher_features, training=False)
+    def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, labels, _ = tf.keras.utils.unpack_x_y_sample_weight(data)
+        if labels is not None:
+            raise UserError("pairs were given to fit: expected images alone, for the teacher's answers are the targets")
+        teacher = self._teacher(images, training=False)
         with tf.GradientTape() as tape:
-            features = self._student_split.trunk(images, training=True)
-            student = HeadPass(self._student_split.head, features, training=True)
+            student = self._student(images, training=True)
             evidence = self._evidence(student, teacher)
-            losses, figures = self._terms(evidence)
-            total = sum(self._objectives[name].weight * loss for name, loss in losses.items())
+            losses = self._terms(evidence)
         variables = self.student.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables, strict=True))
+        self.optimizer.apply_gradients(zip(tape.gradient(losses["loss"], variables), variables, strict=True))
         agreement = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
-        means = _of_the_whole_batch({"loss": total, **losses, **figures})
-        return self._logged(means) | self._logged({"agreement": agreement[0]}, agreement[1])
+        return self._logged(_of_the_whole_batch(losses)) | self._logged({"agreement": agreement[0]}, agreement[1])
 
-    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        images, teacher_logits = data
-        pseudo_label, is_known = self._pseudo_label(teacher_logits)
-        logits = self.student(images, training=False)
-        agreement, known = agreement_of(logits, pseudo_label, is_known)
-        return self._logged({"agreement": agreement}, known)
+    def test_step(self, data: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        images, teacher_logits, _ = tf.keras.utils.unpack_x_y_sample_weight(data)
+        if teacher_logits is not None:
+            pseudo_label, is_known = self._pseudo_label(teacher_logits)
+            agreement, known = agreement_of(self.student(images, training=False), pseudo_label, is_known)
+            return self._logged({"agreement": agreement}, known)
+        student = self._student(images, training=False)
+        evidence = self._evidence(student, self._teacher(images, training=False))
+        losses = _of_the_whole_batch(self._terms(evidence))
+        agreement, known = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
+        # Weighted by the images that each batch's mean is over, the figures are means over all known images.
+        return self._logged(losses, summed_over_replicas(known)) | self._logged({"agreement": agreement}, known)
+
+    def get_config(self) -> dict[str, Any]:
+        serialised = tf.keras.utils.serialize_keras_object
+        return {
+            "name": self.name,
+            "student": serialised(self.student),
+            "teacher": serialised(self._teacher.model),
+            "classes": self._classes.numpy().tolist(),
+            "objectives": {name: serialised(objective) for name, objective in self._objectives.items()},
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Distiller:
+        def made(part: Any) -> Any:
+            return tf.keras.utils.deserialize_keras_object(part, custom_objects=custom_objects)
+
+        objectives = {name: made(objective) for name, objective in config["objectives"].items()}
+        networks = {name: made(config[name]) for name in ("student", "teacher")}
+        return cls(**{**config, **networks, "objectives": objectives})
+
+    def get_compile_config(self) -> None:
+        """Returns None: Keras cannot restore an optimiser with a rate of its own for binary kernels."""
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Does nothing, see `get_compile_config`."""
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the teacher's weights, which Keras does not find, into a .keras file."""
+        for number, weight in enumerate(self._teacher.model.get_weights()):
+            store[f"teacher_{number}"] = weight
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the teacher's weights from a .keras file."""
+        self._teacher.model.set_weights([store[f"teacher_{number}"] for number in range(len(store.keys()))])
 
     def _evidence(self, student: HeadPass, teacher: HeadPass) -> Evidence:
         pseudo_label, is_known = self._pseudo_label(teacher.logits)
@@ -89,12 +172,14 @@ class Distiller(tf.keras.Model):
         label = tf.gather(self._student_class, tf.argmax(teacher_logits, axis=-1))
         return tf.maximum(label, 0), label >= 0
 
-    def _terms(self, evidence: Evidence) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def _terms(self, evidence: Evidence) -> dict[str, tf.Tensor]:
+        """Returns the total under "loss", the loss of each objective by its name, and the objectives' figures."""
         losses, figures = {}, {}
         for name, objective in self._objectives.items():
             losses[name], more = objective(evidence)
             figures.update(more)
-        return losses, figures
+        total = sum(self._objectives[name].weight * loss for name, loss in losses.items())
+        return {"loss": total, **losses, **figures}
 
     def _logged(self, values: Mapping[str, tf.Tensor], count: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         for name, value in values.items():
@@ -129,20 +214,19 @@ def agreement_of(logits: tf.Tensor, pseudo_label: tf.Tensor, is_known: tf.Tensor
     return tf.math.divide_no_nan(tf.reduce_sum(agrees * known), count), count
 
 
-def compiled(distiller: Distiller, binary_rate: Any, float_rate: Any) -> Distiller:
-    """Returns the distiller with one Adam for binary kernels and another for all other variables.
+def adam_for(student: tf.keras.Model, rate: Any = 1e-3, binary_rate: Any = None) -> tf.keras.optimizers.Optimizer:
+    """Returns one Adam for a student's binary kernels and another for all its other variables [Kingma and Ba 2015].
 
     A binary kernel counts by its sign alone, so its latent weights want a rate of their own; Larq's constraint clips
     them to -1..1 after each step, beyond which the sign's gradient is zero.
 
     Args:
-        distiller: compiled in place.
-        binary_rate: learning rate or schedule of the binary kernels.
-        float_rate: learning rate or schedule of the rest.
+        student: may have no binary kernel.
+        rate: learning rate or schedule.
+        binary_rate: of the binary kernels; None takes `rate`.
     """
     adam = tf.keras.optimizers.legacy.Adam
-    optimizer = adam(float_rate)
-    if any(is_binary(variable) for variable in distiller.student.trainable_variables):
-        optimizer = larq.optimizers.CaseOptimizer((is_binary, adam(binary_rate)), default_optimizer=optimizer)
-    distiller.compile(optimizer, jit_compile=False)
-    return distiller
+    if not any(is_binary(variable) for variable in student.trainable_variables):
+        return adam(rate)
+    binary = adam(rate if binary_rate is None else binary_rate)
+    return larq.optimizers.CaseOptimizer((is_binary, binary), default_optimizer=adam(rate))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.distillation.distiller import Distiller, compiled
+from envise_tf.distillation.distiller import Distiller, adam_for
 from envise_tf.distillation.objectives import Objective
 from envise_tf.images.augmentation import augmented
 from envise_tf.images.windows import Augmentation
@@ -45,7 +45,8 @@ class Learner:
         self.student = student
         self._rate = tf.Variable(rate, trainable=False, dtype=tf.float32)
         self._seed, self.steps = seed, 0
-        distiller = compiled(Distiller(student, teacher, classes, objectives), lambda: self._rate, lambda: self._rate)
+        distiller = Distiller(student, teacher, classes, objectives)
+        distiller.compile(adam_for(student, lambda: self._rate))
         options = vars(augmentation)
 
         def step(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:

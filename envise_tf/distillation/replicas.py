@@ -15,25 +15,24 @@ first worker. Where there is one replica, all of this stands aside: the training
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import os
 import socket
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import tensorflow as tf
 
 from envise_tf.distillation.synchronised import SynchronisedBatchNormalization
 from envise_tf.errors import UserError
 from envise_tf.run import Run
-from envise_tf.settings import TeachSettings, TrainSettings, as_yaml
+
+Strategy = Literal["one", "mirrored", "multi_worker", "tpu"]
 
 _EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -127,47 +126,43 @@ class Replicas:
             return batches
         return self.strategy.distribute_datasets_from_function(lambda context: _shares(batches, context))
 
-    def require_same(self, windows: int, settings: TeachSettings | TrainSettings) -> None:
-        """Checks that all workers are about to do the same.
+    def gathered(self, number: int) -> set[int]:
+        """Returns the numbers that the workers give, each once; waits until all of them have given theirs."""
+        if self.workers is None:
+            return {number}
+        mine = tf.constant([number], tf.int64)
+        gathered = self.strategy.run(lambda: tf.distribute.get_replica_context().all_gather(mine, axis=0))
+        return {int(each) for each in self.strategy.experimental_local_results(gathered)[0].numpy()}
+
+    def require_same(self, settings: str) -> None:
+        """Checks that all workers have been asked for the same.
 
         Args:
-            windows: how many are done, by this worker's checkpoint.
-            settings: this worker's.
+            settings: this worker's, as text, without those that may differ from machine to machine, such as folders.
 
         Raises:
-            UserError: workers differ in either.
+            UserError: they differ.
         """
-        if self.workers is None:
-            return
-        # Folders may differ from machine to machine.
-        text = as_yaml(dataclasses.replace(settings, out=None, data_dir=None))
-        done, asked = self._gathered(windows, zlib.crc32(text.encode())).T
-        if len(set(asked)) > 1:
+        if len(self.gathered(zlib.crc32(settings.encode()))) > 1:
             raise UserError("the workers were started with different settings: start all of them with the same flags")
-        if len(set(done)) > 1:
-            raise UserError(
-                f"the workers see {sorted({int(number) for number in done})} windows done in {settings.out}: "
-                "expected the same; give a folder that all of them share"
-            )
 
     @contextlib.contextmanager
-    def run(self, settings: TeachSettings | TrainSettings, command: str, resumed: bool) -> Iterator[Run]:
+    def writing(self, run: Run, resumed: bool) -> Iterator[Run]:
         """Yields the run to write to; any worker but the chief gets one of its own, which is removed at the end.
 
         tf.distribute wants every worker to save checkpoints, since saving gathers values from all. The others' go
         nowhere, and so does what they print.
 
         Args:
-            settings: `out` is the folder that all workers see.
-            command: as in `Run.planned`.
-            resumed: go on with the run in settings.out.
+            run: in the folder that all workers see.
+            resumed: whether there is a state to resume from, which every worker then needs.
 
         Raises:
-            UserError: as in `Run.planned`; or, from the body, another worker was lost.
+            UserError: from the body, another worker was lost.
         """
-        with self._lost_worker_told(settings):
+        with self._lost_worker_told(run):
             if self.is_chief:
-                yield Run(Path(str(settings.out))) if resumed else Run.planned(settings, command)
+                yield run
             else:
                 with (
                     tempfile.TemporaryDirectory() as folder,
@@ -175,19 +170,12 @@ class Replicas:
                     contextlib.redirect_stdout(nowhere),
                 ):
                     if resumed:
-                        Run(Path(str(settings.out))).copy_state(Path(folder))
+                        run.copy_state(Path(folder))
                     yield Run(Path(folder))
-            if self.workers is not None:
-                self._gathered(0)  # Who leaves while others still work counts as lost.
-
-    def _gathered(self, *numbers: int) -> np.ndarray:
-        """Returns the numbers that each replica gives, int64 (replicas, numbers), once all workers have come here."""
-        mine = tf.constant([numbers], tf.int64)
-        gathered = self.strategy.run(lambda: tf.distribute.get_replica_context().all_gather(mine, axis=0))
-        return self.strategy.experimental_local_results(gathered)[0].numpy()
+            self.gathered(0)  # A worker that leaves while others still work counts as lost.
 
     @contextlib.contextmanager
-    def _lost_worker_told(self, settings: TeachSettings | TrainSettings) -> Iterator[None]:
+    def _lost_worker_told(self, run: Run) -> Iterator[None]:
         try:
             yield
         except _SIGNS_OF_LOSS as error:
@@ -197,54 +185,55 @@ class Replicas:
             who = f"worker {', '.join(lost)}" if lost else "the connection to another worker"
             raise UserError(
                 f"{who} was lost ({type(error).__name__}), and the others end too: "
-                f"start all workers again with --resume {settings.out}"
+                f"start all workers again with --resume {run.folder}"
             ) from error
 
 
-def replicas_of(settings: TeachSettings | TrainSettings) -> Replicas:
-    """Returns the replicas that the settings ask for, and says on the terminal what they are.
+def one_replica() -> Replicas:
+    """Returns the single replica of a process that trains alone."""
+    return Replicas(tf.distribute.get_strategy())
 
-    With multi_worker it must come before any other work of TensorFlow in the process, and waits for all workers.
+
+def replicas_of(strategy: Strategy, batch_size: int, told: Callable[[str], None] = lambda line: None) -> Replicas:
+    """Returns the replicas of a strategy.
+
+    With "multi_worker" it must come before any other work of TensorFlow in the process, and waits for all workers.
+
+    Args:
+        strategy: "one" device, "mirrored" over all GPUs of this machine, "multi_worker" over the processes that
+            TF_CONFIG names, or "tpu".
+        batch_size: images a step, which the replicas share evenly.
+        told: called with a line that says what is waited for, and one that says what has been found.
 
     Raises:
-        UserError: TF_CONFIG is missing or malformed, the batch cannot be shared evenly, no folder is given for
-            several workers, or the devices cannot be reached.
+        UserError: TF_CONFIG is missing or malformed, the batch cannot be shared evenly, or the devices cannot be
+            reached.
     """
-    if settings.strategy == "one":
-        return Replicas(tf.distribute.get_strategy())
+    if strategy == "one":
+        return one_replica()
     workers = None
-    if settings.strategy == "multi_worker":
+    if strategy == "multi_worker":
         workers = _workers(os.environ.get("TF_CONFIG"))
-        if settings.out is None:
-            raise UserError("--strategy multi_worker without --out: expected a folder that all workers see; give --out")
         devices = len(tf.config.list_physical_devices("GPU")) or 1
-        _require_even(settings.batch_size, len(workers.addresses) * devices)
+        _require_even(batch_size, len(workers.addresses) * devices)
+        place, waits = f"worker {workers.place + 1} of {len(workers.addresses)}", ", ".join(workers.others)
+        told(f"{place} waits for {waits}" if waits else place)
     try:
-        replicas = Replicas(_strategy(settings.strategy, workers), workers)
+        replicas = Replicas(_strategy(strategy, workers), workers)
     except (RuntimeError, ValueError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"--strategy {settings.strategy} cannot start ({reason}): check devices, addresses and ports"
-        ) from error
-    _require_even(settings.batch_size, replicas.count)
-    print(f"{settings.strategy}: {replicas.count} replica(s), {settings.batch_size // replicas.count} images each")
+        raise UserError(f"--strategy {strategy} cannot start ({reason}): check devices, addresses and ports") from error
+    _require_even(batch_size, replicas.count)
+    told(f"{strategy}: {replicas.count} replica(s), {batch_size // replicas.count} images each")
     return replicas
 
 
-def is_chief(settings: TeachSettings | TrainSettings) -> bool:
-    """Returns whether this process is the one that writes the run's folder, see `Replicas.is_chief`."""
-    return settings.strategy != "multi_worker" or _workers(os.environ.get("TF_CONFIG")).place == 0
-
-
 @functools.lru_cache
-def _strategy(name: str, workers: Workers | None) -> tf.distribute.Strategy:
+def _strategy(name: Strategy, workers: Workers | None) -> tf.distribute.Strategy:
     if name == "mirrored":
         devices = [each.name for each in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
         return tf.distribute.MirroredStrategy(devices)
     if name == "multi_worker":
-        assert workers is not None
-        place, waits = f"worker {workers.place + 1} of {len(workers.addresses)}", ", ".join(workers.others)
-        print(f"{place} waits for {waits}" if waits else place, flush=True)
         return tf.distribute.MultiWorkerMirroredStrategy()
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver()
     tf.config.experimental_connect_to_cluster(resolver)

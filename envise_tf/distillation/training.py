@@ -1,4 +1,4 @@
-"""What training a teacher and distilling a student have in common: rate schedule, checkpoints, log, progress."""
+"""What training a teacher and distilling a student have in common: rate schedule, windows, checkpoints, log."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
-from rich.console import Console
 
-from envise_tf import progress
-from envise_tf.distillation.replicas import Replicas
+from envise_tf.distillation.replicas import Replicas, one_replica
 from envise_tf.errors import UserError
 from envise_tf.run import Run
-from envise_tf.settings import FitSettings, TeachSettings, TrainSettings
 
 
 class DivergenceError(UserError):
@@ -30,19 +27,17 @@ def prepare(seed: int, precision: str = "float32") -> None:
     tf.keras.mixed_precision.set_global_policy(precision)
 
 
-def steps(settings: FitSettings) -> int:
-    """Returns the number of steps of the whole training."""
-    return settings.windows * (settings.window // settings.batch_size)
+def cosine_rate(peak: float, steps: int, warmup: float) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+    """Returns a rate that rises linearly to its peak, then falls to zero along a cosine [Loshchilov and Hutter 2017].
 
-
-def cosine_rate(settings: FitSettings, peak: float) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """Returns a rate that rises linearly to `peak` during warm-up and falls to zero along a cosine."""
-    warmup = round(settings.warmup * steps(settings))
+    Args:
+        peak: the largest rate.
+        steps: of the whole training.
+        warmup: share of the steps in which the rate rises, 0..1, not 1 itself.
+    """
+    rising = round(warmup * steps)
     return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=steps(settings) - warmup,
-        warmup_target=peak,
-        warmup_steps=warmup,
+        initial_learning_rate=0.0, decay_steps=steps - rising, warmup_target=peak, warmup_steps=rising
     )
 
 
@@ -89,50 +84,15 @@ class Recorder(tf.keras.callbacks.Callback):
         self._manager.save()
 
 
-class ProgressBar(tf.keras.callbacks.Callback):
-    """One bar over all steps with time left; a line a window with its metrics.
-
-    Args:
-        windows: number of windows of the whole training.
-        steps_a_window: steps in each.
-        first_window: where a resumed run begins.
-    """
-
-    def __init__(self, windows: int, steps_a_window: int, first_window: int) -> None:
-        super().__init__()
-        self._console = Console()
-        self._progress = progress.bar("steps, time", self._console)
-        self._windows = windows
-        total = windows * steps_a_window
-        self._task = self._progress.add_task("", total=total, completed=first_window * steps_a_window)
-
-    def __enter__(self) -> ProgressBar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._progress.update(self._task, description=f"window {epoch + 1}/{self._windows}")
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._progress.advance(self._task)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
-        self._progress.print(f"window {epoch + 1:>3}  {values}", soft_wrap=True)
-
-
 def fitted(
     model: tf.keras.Model,
     batches: Callable[[int], tf.data.Dataset],
     run: Run,
-    settings: TeachSettings | TrainSettings,
-    replicas: Replicas,
+    windows: int,
+    steps_a_window: int,
     validation: tf.data.Dataset | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
-    until: int | None = None,
+    replicas: Replicas | None = None,
 ) -> list[dict[str, Any]]:
     """Fits a compiled model window by window, from the run's latest checkpoint on; returns the run's log.
 
@@ -140,36 +100,48 @@ def fitted(
         model: trained in place.
         batches: the endless stream of batches from a window on, given its number.
         run: where checkpoints and log are kept.
-        settings: how long.
-        replicas: who share each batch; the model must be in their scope.
+        windows: how many there are in the end, those that the run has already included.
+        steps_a_window: steps in each.
         validation: what is measured after each window, of a known number of batches.
         callbacks: called after the checkpoint is written.
-        until: the window after which to pause; rates fall as if the training went on to its end. None is the end.
+        replicas: who share each batch; the model must be in their scope. None is one process alone.
+
+    Raises:
+        UserError: the loss is not finite, or workers see different checkpoints.
     """
+    replicas = replicas or one_replica()
     recorder = Recorder(run, model)
     first = recorder.restore()
-    replicas.require_same(first, settings)
-    steps_a_window = settings.window // settings.batch_size
-    windows = until or settings.windows
+    seen = replicas.gathered(first)
+    if len(seen) > 1:
+        raise UserError(
+            f"the workers see {sorted(seen)} windows done in {run.folder}: "
+            "expected the same; give a folder that all of them share"
+        )
     # Left to choose, Keras adds up over workers what its metrics have already added up.
     model.distribute_reduction_method = "first"
-    with ProgressBar(windows, steps_a_window, first) as bar:
-        model.fit(
-            replicas.shares(batches(first)),
-            validation_data=None if validation is None else replicas.shares(validation),
-            validation_steps=None if validation is None else len(validation),
-            steps_per_epoch=steps_a_window,
-            initial_epoch=first,
-            epochs=windows,
-            callbacks=[recorder, *callbacks, bar],
-            verbose=0,
-        )
+    model.fit(
+        replicas.shares(batches(first)),
+        validation_data=None if validation is None else replicas.shares(validation),
+        validation_steps=None if validation is None else len(validation),
+        steps_per_epoch=steps_a_window,
+        initial_epoch=first,
+        epochs=windows,
+        callbacks=[recorder, *callbacks],
+        verbose=0,
+    )
     return recorder.entries
 
 
-def in_float32(model: tf.keras.Model, build: Callable[[], tf.keras.Model], settings: FitSettings) -> tf.keras.Model:
-    """Returns the model itself, or, if it was trained in another precision, its weights in one built in float32."""
-    if settings.precision == "float32":
+def in_float32(model: tf.keras.Model, build: Callable[[], tf.keras.Model], precision: str) -> tf.keras.Model:
+    """Returns the model itself or, if it was trained in another precision, its weights in one built in float32.
+
+    Args:
+        model: trained.
+        build: returns a new network of the same architecture, in the precision that is set.
+        precision: that the model was trained in, as in `prepare`.
+    """
+    if precision == "float32":
         return model
     tf.keras.mixed_precision.set_global_policy("float32")
     final = build()

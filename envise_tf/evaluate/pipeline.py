@@ -16,7 +16,7 @@ from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.deferral.rules import deferral_rule
-from envise_tf.deferral.scores import DEFAULT_SCORES, outlier_score, score_names
+from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.deferral.threshold import Threshold, fitting_part, threshold_on
@@ -101,7 +101,7 @@ def _fitted_scores(held_back: HeldBackImages, needed: str | None) -> tuple[dict[
     part = held_back.is_fitting
     outputs, pseudo_label = held_back.outputs.chosen(part), held_back.pseudo_label[part]
     scores, not_applicable = {}, {}
-    for name in progress.track(score_names(), "fitting scores"):
+    for name in progress.track(SCORES, "fitting scores"):
         score = outlier_score(name)
         try:
             score.fit(outputs, pseudo_label)
@@ -127,7 +127,7 @@ def _rule_options(settings: EvaluateSettings) -> dict[str, float]:
 
 def _work(finished: FinishedRun, networks: Networks, held_back: np.ndarray) -> Work:
     settings = finished.job.settings
-    trained = training.steps(settings) * settings.batch_size
+    trained = settings.windows * (settings.window // settings.batch_size) * settings.batch_size
     return Work(
         student=macs(finished.student),
         teacher=macs(finished.job.teacher.model),

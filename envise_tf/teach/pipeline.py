@@ -6,8 +6,9 @@ import dataclasses
 
 import tensorflow as tf
 
+from envise_tf import progress
 from envise_tf.distillation import training
-from envise_tf.distillation.replicas import Replicas, replicas_of
+from envise_tf.distillation.replicas import Replicas
 from envise_tf.errors import UserError
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
@@ -15,6 +16,7 @@ from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.loading import load_classifier
 from envise_tf.networks.teachers import keras_application, wide_resnet
 from envise_tf.run import Run, provenance
+from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.settings import TeachSettings
 
 
@@ -22,31 +24,38 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     """Trains a teacher and writes teacher.keras and result.json to its run.
 
     Args:
-        settings: see there.
-        resumed: go on with the run in settings.out.
+        settings: of the training.
+        resumed: resume the run in settings.out.
 
     Raises:
         UserError: the source has no labels or cannot be read, the network does not fit it, or the loss is not finite.
     """
-    replicas = replicas_of(settings)
+    replicas = found_replicas(settings, lambda line: print(line, flush=True))
     if settings.source is None:
         raise UserError("no source is given: expected --source with labelled images, such as cifar100 or a folder")
     source = load_source(settings.source, settings.data_dir, settings.image_size)
     if not source.class_names:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
-    with replicas.run(settings, "teach", resumed) as run:
+    with opened_run(settings, "teach", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
         stream = _stream(settings, source)
         model = _network(settings, source)
-        trained = _compiled(replicas, model, settings)
+        trained = _compiled(replicas, model, settings, settings.windows * stream.batches_a_window)
         if not resumed:
             run.begin(settings)
         augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
-        entries = training.fitted(
-            trained, lambda first: stream.labelled_batches(augmentation, first), run, settings, replicas
-        )
+        with progress.ProgressBar(settings.windows, stream.batches_a_window) as bar:
+            entries = training.fitted(
+                trained,
+                lambda first: stream.labelled_batches(augmentation, first),
+                run,
+                settings.windows,
+                stream.batches_a_window,
+                callbacks=[bar],
+                replicas=replicas,
+            )
         replicas.copied_back(trained, model)
-        final = training.in_float32(model, lambda: _network(settings, source), settings)
+        final = training.in_float32(model, lambda: _network(settings, source), settings.precision)
         run.save("teacher.keras", final.save)
         result = {
             "accuracy": accuracy_on_test_split(final, source),
@@ -99,10 +108,10 @@ def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
     return classifier.model
 
 
-def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettings) -> tf.keras.Model:
+def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettings, steps: int) -> tf.keras.Model:
     """Returns the network's copy in all replicas, ready for `fit`."""
     model = replicas.copied(network)
-    rate = training.cosine_rate(settings, settings.learning_rate)
+    rate = training.cosine_rate(settings.learning_rate, steps, settings.warmup)
     classes = model.output_shape[-1]
 
     def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import larq
-import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.distillation import training
-from envise_tf.distillation.distiller import Distiller, compiled
-from envise_tf.distillation.replicas import Replicas, is_chief, replicas_of
-from envise_tf.errors import UserError
+from envise_tf.distillation.answers import answered
+from envise_tf.distillation.distiller import Distiller, adam_for
+from envise_tf.distillation.replicas import Replicas
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_generic
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.run import Run, provenance
+from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.runs.job import Job, found_job, learned_classes
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
@@ -36,14 +36,15 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
     Where several workers distil, the chief alone evaluates.
 
     Args:
-        settings: see there.
-        resumed: go on with the run in settings.out, or with its twin's in RUN/twin if that has begun.
+        settings: of the training.
+        resumed: resume the run in settings.out, or its twin's in RUN/twin if that has begun.
 
     Raises:
         UserError: as in `distil` and `evaluate`.
     """
-    run = distil(settings, resumed)
-    if is_chief(settings):
+    replicas = found_replicas(settings, _told)
+    run = _distilled(settings, resumed, replicas)
+    if replicas.is_chief:
         if settings.evaluate:
             evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
         else:
@@ -65,32 +66,42 @@ def distil(
     """Distils a student and writes student.keras, teacher.keras, classes.json, result.json and curves.png to its run.
 
     Args:
-        settings: see there.
-        resumed: go on with the run in settings.out.
-        until: see `training.fitted`; resumed without it, or with a later window, the training goes on.
+        settings: of the training.
+        resumed: resume the run in settings.out.
+        until: the window after which to pause; rates fall as if the training went on to its end. Resumed without it,
+            or with a later window, the training goes on. None is the end.
         callbacks: told of each window, its agreement on held-back images as `val_agreement` among the logs.
 
     Raises:
         UserError: anything the settings name is missing or does not fit the rest, before the long work starts; or
             the loss is not finite.
     """
-    replicas = replicas_of(settings)
+    return _distilled(settings, resumed, found_replicas(settings, _told), until, callbacks)
+
+
+def _distilled(
+    settings: TrainSettings,
+    resumed: bool,
+    replicas: Replicas,
+    until: int | None = None,
+    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+) -> Run:
     job = found_job(settings)
-    with replicas.run(settings, "train", resumed) as run:
+    with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
         classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job)
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
         student = _student(job, classes)
         distiller = _distiller(job, replicas, student, classes)
-        held_back = _answered(job)
+        held_back = _held_back(job)
         larq.models.summary(student)
         if not resumed:
             run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
             run.begin(settings)
-        entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until)
+        entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until or settings.windows)
         replicas.copied_back(distiller.student, student)
-        student = training.in_float32(student, lambda: _new_student(job, len(classes)), settings)
+        student = training.in_float32(student, lambda: _new_student(job, len(classes)), settings.precision)
         run.save("student.keras", student.save)
         run.save("teacher.keras", job.teacher.model.save)
         save_curves(entries, run.folder / "curves.png")
@@ -98,6 +109,10 @@ def distil(
         run.write_json("result.json", result)
         _show(result, run)
     return run
+
+
+def _told(line: str) -> None:
+    _CONSOLE.print(line, soft_wrap=True, highlight=False)
 
 
 def _names(job: Job, classes: list[int]) -> list[str]:
@@ -121,12 +136,15 @@ def _new_student(job: Job, classes: int) -> tf.keras.Model:
 def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: list[int]) -> Distiller:
     settings = job.settings
     student, teacher = replicas.copied(student), replicas.copied(job.teacher.model)
+    steps = settings.windows * job.stream.batches_a_window
+    rate, binary_rate = (
+        training.cosine_rate(peak, steps, settings.warmup)
+        for peak in (settings.learning_rate, settings.learning_rate * settings.binary_rate)
+    )
     with replicas.scope():
-        return compiled(
-            Distiller(student, teacher, classes, job.objectives),
-            binary_rate=training.cosine_rate(settings, settings.learning_rate * settings.binary_rate),
-            float_rate=training.cosine_rate(settings, settings.learning_rate),
-        )
+        distiller = Distiller(student, teacher, classes, job.objectives)
+        distiller.compile(adam_for(student, rate, binary_rate))
+    return distiller
 
 
 def _fitted(
@@ -136,42 +154,40 @@ def _fitted(
     distiller: Distiller,
     held_back: tf.data.Dataset,
     callbacks: Sequence[tf.keras.callbacks.Callback],
-    until: int | None,
+    windows: int,
 ) -> list[dict[str, Any]]:
     settings = job.settings
     augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
     boards = []
     if settings.tensorboard:
         boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
-    return training.fitted(
-        distiller,
-        lambda first: job.stream.batches(augmentation, first),
-        run,
-        settings,
-        replicas,
-        held_back,
-        [*boards, *callbacks],
-        until,
-    )
+    steps = job.stream.batches_a_window
+    with progress.ProgressBar(windows, steps) as bar:
+        return training.fitted(
+            distiller,
+            lambda first: job.stream.batches(augmentation, first),
+            run,
+            windows,
+            steps,
+            held_back,
+            [*boards, *callbacks, bar],
+            replicas,
+        )
 
 
-def _answered(job: Job) -> tf.data.Dataset:
-    """Returns the held-back images in batches, with the teacher's logits beside them."""
+def _held_back(job: Job) -> tf.data.Dataset:
+    """Returns the held-back images that agreement is measured on, with the teacher's logits beside them."""
     batches = -(-job.settings.held_back // job.settings.batch_size)
-    images = job.held_back.images().take(batches)
     about = "the teacher answers held-back images"
-    logits = [job.teacher.model(batch, training=False) for batch in progress.track(images, about)]
-    if not logits:
-        raise UserError(f"{job.stream.source.name} has no held-back image: expected some dozens; give a larger stream")
-    answers = tf.data.Dataset.from_tensor_slices(np.concatenate(logits)).batch(job.settings.batch_size)
-    pairs = tf.data.Dataset.zip((images.cache(), answers)).prefetch(2)
-    return pairs.apply(tf.data.experimental.assert_cardinality(len(logits)))
+    return answered(
+        job.held_back.images().take(batches), job.teacher.model, lambda images: progress.track(images, about)
+    )
 
 
 def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list[dict[str, Any]]) -> dict[str, Any]:
     settings = job.settings
     seconds = sum(entry["seconds"] for entry in entries)
-    steps = len(entries) * (settings.window // settings.batch_size)
+    steps = len(entries) * job.stream.batches_a_window
     return {
         "agreement": entries[-1]["val_agreement"],
         "images_per_second": steps * settings.batch_size / seconds,

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from envise_tf.distillation.distiller import Distiller, agreement_of, compiled, student_class_of
+from envise_tf.distillation.distiller import Distiller, adam_for, agreement_of, student_class_of
 from envise_tf.distillation.objectives import objective
+from envise_tf.errors import UserError
 from envise_tf.images.digits import Digits
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.students import is_binary, residual_student
@@ -51,6 +52,11 @@ def coloured(classes, seed=1):
 def objectives(**options):
     chosen = options or {"soft_label": {}, "hard_label": {"weight": 0.3}, "attention_triplet": {"weight": 2.0}}
     return {name: objective(name, values) for name, values in chosen.items()}
+
+
+def compiled(distiller, binary_rate, float_rate):
+    distiller.compile(adam_for(distiller.student, float_rate, binary_rate))
+    return distiller
 
 
 def binary_distiller(binary_rate=0.01, float_rate=0.01, **options):
@@ -220,6 +226,92 @@ def test_a_strategy_of_one_device_trains_the_same_student():
         distributed = trained()
     for one, other in zip(distributed, trained(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+# --- Keras' habits ----------------------------------------------------------------------------------------------------
+
+IMAGES = coloured([0, 2, 1, 2, 0, 1, 1, 1, 2])
+"""A batch of four has 3 known images, the next has 1, the last 1."""
+
+
+def test_evaluated_on_images_alone_it_asks_the_teacher_itself():
+    distiller = binary_distiller()
+    found = distiller.evaluate(IMAGES, batch_size=4, verbose=0, return_dict=True)
+    assert set(found) == {"loss", "soft_label", "hard_label", "attention_triplet", "zero_maps", "agreement"}
+    pairs = distiller.evaluate(IMAGES, colour_teacher()(IMAGES), batch_size=4, verbose=0, return_dict=True)
+    assert pairs == {"agreement": pytest.approx(found["agreement"])}
+    whole = distiller.evaluate(tf.data.Dataset.from_tensors(IMAGES), verbose=0, return_dict=True)
+    assert found == pytest.approx(whole, rel=1e-4)  # means over known images, however they are cut into batches
+
+
+def test_evaluation_reports_the_loss_of_the_student_as_it_answers():
+    distiller = Distiller(plain_student(), colour_teacher(), CLASSES, objectives(hard_label={"weight": 0.5}))
+    distiller.compile()
+    known = IMAGES.numpy()[[0, 1, 3, 4, 8]]
+    loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)(
+        [1, 0, 0, 1, 0], distiller.predict(known, verbose=0)
+    )
+    found = distiller.evaluate(IMAGES, batch_size=2, verbose=0, return_dict=True)
+    assert found["hard_label"] == pytest.approx(float(loss), rel=1e-5)
+    assert found["loss"] == pytest.approx(0.5 * float(loss), rel=1e-5)
+
+
+def test_predictions_are_the_students_logits():
+    distiller = binary_distiller()
+    logits = distiller.student(IMAGES, training=False)
+    for images in (IMAGES.numpy(), tf.data.Dataset.from_tensor_slices(IMAGES).batch(4)):
+        np.testing.assert_allclose(distiller.predict(images, verbose=0), logits, rtol=1e-4, atol=1e-4)
+
+
+def test_it_compiles_by_itself_and_fits_arrays_with_kerass_callbacks(tmp_path):
+    distiller = Distiller(residual_student(SIZE, 2, (32,), (1,)), colour_teacher(), CLASSES, objectives())
+    distiller.compile()
+    callbacks = [
+        tf.keras.callbacks.ModelCheckpoint(tmp_path / "best.weights.h5", "val_agreement", save_weights_only=True),
+        tf.keras.callbacks.BackupAndRestore(tmp_path / "backup"),
+        tf.keras.callbacks.EarlyStopping("loss", patience=9),
+        tf.keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+    ]
+    held_back = (IMAGES, colour_teacher()(IMAGES))
+    history = distiller.fit(
+        IMAGES, batch_size=3, epochs=2, validation_data=held_back, callbacks=callbacks, verbose=0
+    ).history
+    assert set(history) >= {"loss", "agreement", "val_agreement"}
+    assert (tmp_path / "log.csv").read_text().count("\n") == 3
+    weights = distiller.student.get_weights()
+    distiller.student.set_weights([0 * weight for weight in weights])
+    distiller.load_weights(tmp_path / "best.weights.h5")
+    for one, other in zip(weights, distiller.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_labels_given_to_fit_are_refused():
+    with pytest.raises(UserError, match="expected images alone"):
+        binary_distiller().fit(IMAGES, np.zeros(9), verbose=0)
+
+
+def test_classes_that_are_not_one_a_logit_are_refused():
+    with pytest.raises(UserError, match="the student has 2 logits, but 3 classes are given"):
+        Distiller(plain_student(), colour_teacher(), [0, 1, 2], objectives())
+
+
+def test_it_is_made_again_from_its_config():
+    distiller = Distiller(plain_student(), colour_teacher(), CLASSES, objectives(), name="mine")
+    again = Distiller.from_config(distiller.get_config())
+    assert again.name == "mine"
+    assert again.get_config() == distiller.get_config()
+    again.student.set_weights(distiller.student.get_weights())
+    np.testing.assert_array_equal(again(IMAGES), distiller(IMAGES))
+
+
+def test_saved_and_loaded_it_has_both_networks(tmp_path):
+    distiller = binary_distiller()
+    distiller.fit(IMAGES, verbose=0)
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "distiller.keras")
+    loaded.compile()
+    before, after = (each.evaluate(IMAGES, verbose=0, return_dict=True) for each in (distiller, loaded))
+    assert after == pytest.approx(before, rel=1e-4)
 
 
 class MislabelledDigits(Digits):

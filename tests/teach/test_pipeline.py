@@ -49,7 +49,7 @@ def test_resumed_half_way_it_ends_as_the_same_teacher(finished, tmp_path, monkey
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("envise_tf.distillation.training.ProgressBar.on_epoch_begin", killed)
+        patch.setattr("envise_tf.progress.ProgressBar.on_epoch_begin", killed)
         with pytest.raises(Killed):
             main([*TINY, "--windows", "4", "--out", str(run)])
     main(["--resume", str(run)])

@@ -1,0 +1,50 @@
+"""What the commands that train have in common before their first step: the replicas and the run that they write to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from envise_tf.distillation.replicas import Replicas, replicas_of
+from envise_tf.errors import UserError
+from envise_tf.run import Run
+from envise_tf.settings import TeachSettings, TrainSettings, as_yaml
+
+
+def found_replicas(settings: TeachSettings | TrainSettings, told: Callable[[str], None]) -> Replicas:
+    """Returns the replicas that the settings ask for; to be called before any other work of TensorFlow.
+
+    Args:
+        settings: of the training.
+        told: called with lines for the user, see `replicas_of`.
+
+    Raises:
+        UserError: as in `replicas_of`; or several workers are given no folder.
+    """
+    if settings.strategy == "multi_worker" and settings.out is None:
+        raise UserError("--strategy multi_worker without --out: expected a folder that all workers see; give --out")
+    return replicas_of(settings.strategy, settings.batch_size, told)
+
+
+@contextmanager
+def opened_run(
+    settings: TeachSettings | TrainSettings, command: str, resumed: bool, replicas: Replicas
+) -> Iterator[Run]:
+    """Yields the run to write to, of which nothing is written yet, or which is resumed.
+
+    Args:
+        settings: of the training; `out` is the folder.
+        command: as in `Run.planned`.
+        resumed: resume the run in settings.out.
+        replicas: the workers among them must have been started with the same settings.
+
+    Raises:
+        UserError: as in `Run.planned`, `Replicas.require_same` and `Replicas.writing`.
+    """
+    is_new = replicas.is_chief and not resumed
+    run = Run.planned(settings, command) if is_new else Run(Path(str(settings.out)))
+    with replicas.writing(run, resumed) as mine:
+        replicas.require_same(as_yaml(dataclasses.replace(settings, out=None, data_dir=None)))
+        yield mine
