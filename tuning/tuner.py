@@ -26,7 +26,7 @@ from envise_tf.tuning.space import Space
 from envise_tf.tuning.trials import training_settings
 
 # Else it prints the traceback of a failed trial, whose reason stands in the report; and the bayesian oracle warns of
-# settings that it finds to matter little or much, which nobody has to act upon.
+# settings that it finds to matter little or much, which calls for no action.
 config.DEBUG = False
 warnings.simplefilter("ignore", ConvergenceWarning)
 
@@ -71,7 +71,7 @@ class StudentTuner(BaseTuner):
     Args:
         settings: of the sweep.
         space: what it varies.
-        runner: see there.
+        runner: trains and measures them.
         ended: called after each trial of this process.
     """
 

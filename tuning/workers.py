@@ -1,6 +1,6 @@
 """Several workers: signs of life, and trials of lost workers given out again.
 
-KerasTuner's chief gives each worker its trials over the network, but a worker that dies keeps its trial for ever. So
+KerasTuner's chief gives each worker its trials over the network, but a worker that dies keeps its trial forever. So
 each worker touches a file in the sweep's folder, which all share, and the chief takes a trial back when the file has
 stood still for a while. Files rather than clocks are compared, for the clocks of two machines may differ.
 """

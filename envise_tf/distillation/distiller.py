@@ -37,7 +37,7 @@ class Distiller(tf.keras.Model):
         distiller.fit(images, epochs=10, callbacks=[tf.keras.callbacks.EarlyStopping("loss")])
         distiller.evaluate(more_images, return_dict=True)["agreement"]
 
-    Responsible for running each network once a batch and giving what they say to the objectives. Must not see a
+    Responsible for running each network once per batch and handing its answers to the objectives. Must not see a
     label, change the teacher, or know what an objective computes.
 
     `fit` and `predict` take uint8 images (batch, height, width, 3), 0..255, as arrays or as a dataset. So does
@@ -45,8 +45,8 @@ class Distiller(tf.keras.Model):
     teacher's outputs, float32 (batch, teacher's classes), as `distillation.answers.answered` returns them, it reports
     the agreement alone in half the time.
 
-    Saved as .keras, a distiller holds student and teacher, and has to be compiled anew once it is loaded. Checkpoints
-    hold the student and the state of its training, not the teacher.
+    A file written by `save` or `save_weights` holds student and teacher; a loaded distiller has to be compiled anew.
+    TensorFlow's checkpoints, and so `BackupAndRestore`, hold the student and the state of its training instead.
 
     Args:
         student: classifier with len(classes) logits; trained in place.
@@ -81,9 +81,9 @@ class Distiller(tf.keras.Model):
         self._classes = tf.constant(classes, tf.int64)
         self._student_class = tf.constant(student_class_of(classes, teacher.output_shape[-1]))
         figures = [name for each in self._objectives.values() for name in each.figures]
-        # Made here and not when first met: in a step, each replica would make its own.
+        # Created here and not when first needed: in a step, each replica would create its own.
         self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", *self._objectives, *figures, "agreement")}
-        self.built = True  # out of networks that are
+        self.built = True  # as both networks are
 
     def compile(self, optimizer: Any = None, *, jit_compile: bool = False, **options: Any) -> None:
         """Prepares the distiller for `fit` and `evaluate`.
@@ -155,12 +155,12 @@ class Distiller(tf.keras.Model):
         """Does nothing, see `get_compile_config`."""
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes the teacher's weights, which Keras does not find, into a .keras file."""
+        """Writes the teacher's weights, which Keras does not find, to a file of the whole distiller."""
         for number, weight in enumerate(self._teacher.model.get_weights()):
             store[f"teacher_{number}"] = weight
 
     def load_own_variables(self, store: Any) -> None:
-        """Reads the teacher's weights from a .keras file."""
+        """Reads the teacher's weights from such a file."""
         self._teacher.model.set_weights([store[f"teacher_{number}"] for number in range(len(store.keys()))])
 
     def _evidence(self, student: HeadPass, teacher: HeadPass) -> Evidence:

@@ -202,8 +202,8 @@ def replicas_of(strategy: Strategy, batch_size: int, told: Callable[[str], None]
     Args:
         strategy: "one" device, "mirrored" over all GPUs of this machine, "multi_worker" over the processes that
             TF_CONFIG names, or "tpu".
-        batch_size: images a step, which the replicas share evenly.
-        told: called with a line that says what is waited for, and one that says what has been found.
+        batch_size: images per step, which the replicas share evenly.
+        told: called with a line for the user: which workers are waited for, and how many replicas there are.
 
     Raises:
         UserError: TF_CONFIG is missing or malformed, the batch cannot be shared evenly, or the devices cannot be

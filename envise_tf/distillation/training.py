@@ -42,7 +42,7 @@ def cosine_rate(peak: float, steps: int, warmup: float) -> tf.keras.optimizers.s
 
 
 class Recorder(tf.keras.callbacks.Callback):
-    """Ends every window with a checkpoint and a line of the log, so that a run can be killed at any moment.
+    """Ends every window with a checkpoint and a line in the log, so that a run can be killed at any moment.
 
     Args:
         run: where to write.
@@ -98,9 +98,9 @@ def fitted(
 
     Args:
         model: trained in place.
-        batches: the endless stream of batches from a window on, given its number.
+        batches: takes the number of a window and returns the endless stream of batches that begins with it.
         run: where checkpoints and log are kept.
-        windows: how many there are in the end, those that the run has already included.
+        windows: how many the run shall have in the end, counting those that it already has.
         steps_a_window: steps in each.
         validation: what is measured after each window, of a known number of batches.
         callbacks: called after the checkpoint is written.

@@ -20,7 +20,7 @@ class Classifier:
 
     Attributes:
         model: uint8 (batch, size, size, 3) -> float32 (batch, classes), logits or probabilities.
-        class_names: the name of each class; empty where nobody has said.
+        class_names: the name of each class; empty where they are unknown.
     """
 
     model: tf.keras.Model
@@ -43,7 +43,7 @@ def load_classifier(reference: str, pixel_range: PixelRange = "raw", classes_fil
         reference: a shipped teacher, the folder of a run of teach, a .keras or .h5 file, a SavedModel, or a Keras
             Application, which comes with its ImageNet weights.
         pixel_range: what a network of the user's expects; those that take uint8 normalise themselves.
-        classes_file: text file with one class name a line; its names go before the network's own.
+        classes_file: text file with one class name per line; its names take precedence over the network's own.
 
     Raises:
         UserError: nothing is found under that name, Keras 2 cannot load it, or it is not a classifier of RGB images.
@@ -127,7 +127,7 @@ def _checked(classifier: Classifier, reference: str) -> Classifier:
     if classifier.class_names and len(classifier.class_names) != classifier.classes:
         raise UserError(
             f"{reference} has {classifier.classes} classes, but {len(classifier.class_names)} names are given: "
-            "expected one name a line for each, in the network's order"
+            "expected one name per line for each, in the network's order"
         )
     return classifier
 
@@ -138,14 +138,14 @@ def _names_of_run(run: Path) -> tuple[str, ...]:
             return tuple(json.loads((run / "classes.json").read_text())["teacher_names"])
         return tuple(json.loads((run / "result.json").read_text())["class_names"])
     except FileNotFoundError:
-        raise UserError(f"{run} holds no finished run of teach: go on with it by --resume {run}") from None
+        raise UserError(f"{run} holds no finished run of teach: resume it with --resume {run}") from None
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except OSError as error:
-        raise UserError(f"cannot read class names from {path} ({error.strerror}): expected one name a line") from None
+        raise UserError(f"cannot read class names from {path} ({error.strerror}): expected one name per line") from None
     if not names:
-        raise UserError(f"{path} is empty: expected one class name a line")
+        raise UserError(f"{path} is empty: expected one class name per line")
     return names

@@ -44,7 +44,7 @@ def residual_student(
     """
     if len(widths) != len(blocks) or not widths or min(blocks) < 1:
         raise UserError(
-            f"widths {list(widths)} and blocks {list(blocks)}: expected one positive number a stage in both"
+            f"widths {list(widths)} and blocks {list(blocks)}: expected one positive number per stage in both"
         )
     if any(width < 1 or width % CHANNEL_MULTIPLE for width in widths):
         raise UserError(f"widths {list(widths)}: expected multiples of {CHANNEL_MULTIPLE}, as the mobile kernels need")

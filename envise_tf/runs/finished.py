@@ -138,4 +138,4 @@ def _require_finished(run: Run) -> None:
     if not run.settings_file.exists() or not (run.folder / "classes.json").exists():
         raise UserError(f"{run.folder} holds no run of train: expected the folder of a finished one")
     if not (run.folder / "student.keras").exists() or not (run.folder / "result.json").exists():
-        raise UserError(f"{run.folder} is not finished: go on with python -m envise_tf.train --resume {run.folder}")
+        raise UserError(f"{run.folder} is not finished: resume it with python -m envise_tf.train --resume {run.folder}")

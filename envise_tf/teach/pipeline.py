@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 
@@ -35,7 +36,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         raise UserError("no source is given: expected --source with labelled images, such as cifar100 or a folder")
     source = load_source(settings.source, settings.data_dir, settings.image_size)
     if not source.class_names:
-        raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder a class")
+        raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder per class")
     with opened_run(settings, "teach", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
         stream = _stream(settings, source)
@@ -43,35 +44,11 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         trained = _compiled(replicas, model, settings, settings.windows * stream.batches_a_window)
         if not resumed:
             run.begin(settings)
-        augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
-        with progress.ProgressBar(settings.windows, stream.batches_a_window) as bar:
-            entries = training.fitted(
-                trained,
-                lambda first: stream.labelled_batches(augmentation, first),
-                run,
-                settings.windows,
-                stream.batches_a_window,
-                callbacks=[bar],
-                replicas=replicas,
-            )
+        entries = _fitted(trained, stream, settings, run, replicas)
         replicas.copied_back(trained, model)
         final = training.in_float32(model, lambda: _network(settings, source), settings.precision)
         run.save("teacher.keras", final.save)
-        result = {
-            "accuracy": accuracy_on_test_split(final, source),
-            "seconds": sum(entry["seconds"] for entry in entries),
-            "architecture": {
-                "network": settings.network,
-                "size": final.input_shape[1],
-                "classes": len(source.class_names),
-                "depth": settings.depth,
-                "width": settings.width,
-            },
-            "parameters": final.count_params(),
-            "class_names": list(source.class_names),
-            "settings": dataclasses.asdict(settings),
-            **provenance(),
-        }
+        result = _result(final, source, settings, entries)
         run.write_json("result.json", result)
         print(f"accuracy on the test split: {result['accuracy']:.4f}")
         print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
@@ -108,26 +85,60 @@ def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
     return classifier.model
 
 
+def _fitted(
+    model: tf.keras.Model, stream: Stream, settings: TeachSettings, run: Run, replicas: Replicas
+) -> list[dict[str, Any]]:
+    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
+    classes = model.output_shape[-1]
+
+    def one_hot(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return images, tf.one_hot(labels, classes)
+
+    with progress.ProgressBar(settings.windows, stream.batches_a_window) as bar:
+        return training.fitted(
+            model,
+            lambda first: stream.labelled_batches(augmentation, first).map(one_hot),
+            run,
+            settings.windows,
+            stream.batches_a_window,
+            callbacks=[bar],
+            replicas=replicas,
+        )
+
+
+def _result(
+    model: tf.keras.Model, source: Source, settings: TeachSettings, entries: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "accuracy": accuracy_on_test_split(model, source),
+        "seconds": sum(entry["seconds"] for entry in entries),
+        "architecture": {
+            "network": settings.network,
+            "size": model.input_shape[1],
+            "classes": len(source.class_names),
+            "depth": settings.depth,
+            "width": settings.width,
+        },
+        "parameters": model.count_params(),
+        "class_names": list(source.class_names),
+        "settings": dataclasses.asdict(settings),
+        **provenance(),
+    }
+
+
 def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettings, steps: int) -> tf.keras.Model:
     """Returns the network's copy in all replicas, ready for `fit`."""
     model = replicas.copied(network)
     rate = training.cosine_rate(settings.learning_rate, steps, settings.warmup)
-    classes = model.output_shape[-1]
-
-    def loss(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-        target = tf.one_hot(tf.reshape(labels, (-1,)), classes)  # Keras hands labels over as (batch, 1)
-        return tf.keras.losses.categorical_crossentropy(
-            target, logits, from_logits=True, label_smoothing=settings.label_smoothing
-        )
-
     with replicas.scope():
         optimizer = tf.keras.optimizers.SGD(
             rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, jit_compile=False
         )
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        model.compile(
-            optimizer, loss, metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")], jit_compile=False
-        )
+        # Keras' own loss and not a function of ours: whoever loads the teacher need not know it.
+        loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing)
+        metrics = [tf.keras.metrics.CategoricalAccuracy(name="accuracy")]
+        model.compile(optimizer, loss, metrics=metrics, jit_compile=False)
     return model
 
 

@@ -94,7 +94,7 @@ def test_names_that_are_too_few_are_refused(tmp_path):
     network().save(tmp_path / "teacher.keras")
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     line = refusal(str(tmp_path / "teacher.keras"), classes_file=str(tmp_path / "names.txt"))
-    assert "has 5 classes, but 2 names are given: expected one name a line" in line
+    assert "has 5 classes, but 2 names are given: expected one name per line" in line
 
 
 def test_a_file_of_names_that_is_not_there_is_refused(tmp_path):

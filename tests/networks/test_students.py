@@ -52,7 +52,7 @@ def test_channels_that_the_mobile_kernels_cannot_take_are_refused(width):
 
 @pytest.mark.parametrize(("widths", "blocks"), [((32,), (1, 1)), ((), ()), ((32, 64), (1, 0))])
 def test_stages_without_a_width_or_a_block_are_refused(widths, blocks):
-    with pytest.raises(UserError, match="expected one positive number a stage in both"):
+    with pytest.raises(UserError, match="expected one positive number per stage in both"):
         residual_student(8, 5, widths, blocks)
 
 

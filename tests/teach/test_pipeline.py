@@ -38,6 +38,13 @@ def test_a_teacher_learns_and_its_run_can_be_given_to_train(finished):
     assert accuracy_on_test_split(teacher.model, load_source("digits")) == pytest.approx(result["accuracy"])
 
 
+def test_a_saved_teacher_is_ready_to_be_trained_on(finished):
+    teacher = tf.keras.models.load_model(finished / "teacher.keras")
+    before = teacher.get_weights()
+    teacher.fit(np.zeros((2, 32, 32, 3), np.uint8), np.eye(10)[:2], verbose=0)
+    assert not all(np.array_equal(one, other) for one, other in zip(before, teacher.get_weights(), strict=True))
+
+
 def test_resumed_half_way_it_ends_as_the_same_teacher(finished, tmp_path, monkeypatch):
     run = tmp_path / "run"
 

@@ -1,4 +1,4 @@
-"""Scores that tell inliers from outliers: one score a file, each a pure function and a thin configurable class.
+"""Scores that tell inliers from outliers: one score per file, each a pure function and a thin configurable class.
 
 A new score is a new file here, named as the score, with a subclass of `OutlierScore`, and a line in `SCORES`. Larger =
 more inlier.

@@ -1,4 +1,4 @@
-"""What is minimised: one objective a file, each a pure function and a thin configurable class.
+"""What is minimised: one objective per file, each a pure function and a thin configurable class.
 
 A new objective is a new file here, with a subclass of `Objective`, and a line in `OBJECTIVES`.
 """

@@ -26,7 +26,7 @@ class Evidence:
         teacher_logits: float32 (batch, classes), the teacher's logits of the student's classes.
         pseudo_label: int64 (batch,), the student's class that the teacher predicts; 0 where it has none.
         is_known: bool (batch,), whether the class that the teacher predicts is one of the student's. The others
-            teach nothing: the cascade shall defer such images, not answer them with confidence.
+            teach nothing: the cascade should defer such images, not answer them with confidence.
     """
 
     student: HeadPass
@@ -59,7 +59,7 @@ class Objective(abc.ABC):
             raise UserError(f"objective weight {self.weight}: expected at least 0")
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the options, weight among them, that `from_config` makes the same objective of."""
+        """Returns the options, the weight among them, from which `from_config` makes the same objective."""
         return dataclasses.asdict(self)
 
     @classmethod
