@@ -1,1 +1,4 @@
-"""The stream's prior: which classes really occur, and how often."""
+"""The stream's prior: the teacher calibrated, the stream's class shares estimated, the teacher adapted to them.
+
+Importing this package loads no TensorFlow; only `adapted_teacher` needs it.
+"""
