@@ -1,0 +1,311 @@
+"""Calibration: a teacher's logits made into log-probabilities that can be believed.
+
+    log p(c | x) = z_c(x) / T + b_c - (a constant per image)
+
+T is the temperature [Guo et al. 2017], b one bias per class [Alexandari, Kundaje and Shrikumar 2020, "bias-corrected
+temperature scaling"], which sums to 0. Both are fitted by maximum likelihood on labelled images that the teacher was
+not trained on. In 1/T and b the negative log-likelihood is convex, so its minimum is found from any start.
+
+Under a shifted prior the probabilities in use are those of the adapted teacher,
+
+    log q(c | x) = z_c(x) / T + b_c + log(pi_c / pi0_c) - (a constant per image)
+
+and it is these that have to be right. So T and b can be fitted on q, with each labelled image counting pi_c / pi0_c of
+its label, which makes the labelled images look like the stream (our choice). As pi in turn is estimated from the
+calibrated teacher, `calibrated_on_stream` alternates the two. It leaves b alone: under the weights b_c and log pi_c do
+the same, any pi is explained by some b, and the alternation would drift to a prior of a few classes.
+
+With bias, the source prior pi0 is that of the labelled images: there the fitted probabilities of each class have its
+share as their mean. With temperature alone it is the prior that the teacher was trained with.
+
+The likelihood looks at all classes, and where the form z / T + b does not fit, as after label smoothing, its optimum
+may be too sure of the predicted class, which is what a promise about accuracy rests on. `matched_temperature` chooses
+the temperature at which the mean confidence is the accuracy instead (our choice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import optimize, special
+
+from envise_tf.errors import UserError
+from envise_tf.prior.estimation import PSEUDO_IMAGES, estimated_prior
+from envise_tf.prior.shift import SHARE_FLOOR, log_prior_ratio
+
+TEMPERATURES = (0.05, 20.0)
+"""Where the temperature is sought. Logits that are never wrong on the labelled images end at the lower end, logits
+that say nothing at the upper one (our choice: there probabilities are one-hot or even, to all purposes)."""
+
+RIDGE = 32.0
+"""Precision of the normal prior on each bias, in 1 / nats^2 (our choice: a standard deviation of 0.18 nats). A class
+of 20 labelled images, whose own bias would be mostly noise, keeps a small part of it, and one without an image has a
+finite bias."""
+
+_MOST_ROUNDS = 20
+_SAME = 1e-4
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What turns a teacher's logits into calibrated ones.
+
+    Attributes:
+        temperature: T > 0.
+        bias: b, one number a class, in nats.
+    """
+
+    temperature: float
+    bias: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.temperature) and self.temperature > 0 and np.isfinite(self.bias).all()):
+            raise UserError(
+                f"calibration with temperature {self.temperature}: expected T > 0 and biases that are numbers"
+            )
+
+    @classmethod
+    def identity(cls, classes: int) -> Calibration:
+        """Returns the calibration that leaves logits as they are: T = 1, b = 0."""
+        return cls(1.0, (0.0,) * classes)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+        """Returns the calibration that `to_dict` was called on."""
+        return cls(float(values["temperature"]), tuple(float(value) for value in values["bias"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as JSON takes it."""
+        return {**asdict(self), "bias": list(self.bias)}
+
+    def logits(self, logits: np.ndarray) -> np.ndarray:
+        """Returns z / T + b, float64 (..., classes).
+
+        Args:
+            logits: z, float (..., classes), or log-probabilities.
+        """
+        return np.asarray(logits, np.float64) / self.temperature + np.asarray(self.bias)
+
+
+def fitted_calibration(
+    logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None, ridge: float = RIDGE
+) -> Calibration:
+    """Returns the temperature and the biases under which labelled images are most probable.
+
+    Minimises sum_i w_i (-log q(y_i | x_i)) + ridge / 2 sum_c b_c^2 by L-BFGS in 1/T and b. The weights w_i are
+    exp(log_ratio) of the image's label, scaled so that they sum to the effective number of images,
+    (sum w)^2 / sum w^2 [Kish 1965], or the ridge would count for less or more than it says.
+
+    Args:
+        logits: float (images, classes), of images that the teacher was not trained on.
+        labels: int (images,), their classes.
+        log_ratio: float (classes,), log(pi / pi0) of the prior that the images should count for, which q then has;
+            None leaves every image the weight 1.
+        ridge: precision of the normal prior on each bias, >= 0.
+
+    Raises:
+        UserError: shapes, labels or numbers are not such, or all images are of one class.
+    """
+    return _most_probable(logits, labels, log_ratio, has_bias=True, ridge=ridge)
+
+
+def fitted_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None) -> Calibration:
+    """Returns the temperature under which labelled images are most probable, and no bias; see `fitted_calibration`."""
+    return _most_probable(logits, labels, log_ratio, has_bias=False, ridge=0.0)
+
+
+def _most_probable(
+    logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None, has_bias: bool, ridge: float
+) -> Calibration:
+    logits, labels = _checked(logits, labels)
+    images, classes = logits.shape
+    shift = np.zeros(classes) if log_ratio is None else np.asarray(log_ratio, np.float64)
+    weights = np.exp(shift - shift.max())[labels]
+    weights *= weights.sum() / (weights**2).sum()
+    # Only differences between the logits of an image matter: without their mean, 1/T and b are less entangled.
+    logits = logits - logits.mean(axis=1, keepdims=True)
+    rows = np.arange(images)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        sharpness, bias = parameters[0], parameters[1:] if has_bias else np.zeros(classes)
+        adapted = sharpness * logits + bias + shift
+        log_q = adapted - special.logsumexp(adapted, axis=1, keepdims=True)
+        residual = np.exp(log_q)
+        residual[rows, labels] -= 1
+        residual *= weights[:, None]
+        value = -(weights * log_q[rows, labels]).sum() + ridge / 2 * (bias**2).sum()
+        gradient = np.append((residual * logits).sum(), residual.sum(axis=0) + ridge * bias)
+        return value / weights.sum(), gradient[: len(parameters)] / weights.sum()
+
+    coldest, hottest = TEMPERATURES
+    free = [(None, None)] * classes if has_bias else []
+    start = np.append(1.0, np.zeros(len(free)))
+    found = optimize.minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(1 / hottest, 1 / coldest), *free],
+        options={"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-8},
+    )
+    bias = found.x[1:] - found.x[1:].mean() if has_bias else np.zeros(classes)
+    return Calibration(float(1 / found.x[0]), tuple(bias.tolist()))
+
+
+def matched_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None) -> Calibration:
+    """Returns the temperature at which the mean confidence in the predicted class is the accuracy; no bias.
+
+    Our choice: of all that calibration asks for, this is what an estimate of accuracy rests on. With `log_ratio` both
+    are those of the adapted classifier, and images count exp(log_ratio) of their label.
+
+    Args:
+        logits: float (images, classes), of images that the teacher was not trained on.
+        labels: int (images,), their classes.
+        log_ratio: float (classes,), log(pi / pi0) of the prior that the images should count for; None leaves every
+            image the weight 1.
+
+    Raises:
+        UserError: shapes, labels or numbers are not such, or all images are of one class.
+    """
+    logits, labels = _checked(logits, labels)
+    classes = logits.shape[1]
+    shift = np.zeros(classes) if log_ratio is None else np.asarray(log_ratio, np.float64)
+    weights = np.exp(shift - shift.max())[labels]
+
+    def overconfidence(log_temperature: float) -> float:
+        q = special.softmax(logits / np.exp(log_temperature) + shift, axis=1)
+        return float(np.average(q.max(axis=1) - (q.argmax(axis=1) == labels), weights=weights))
+
+    coldest, hottest = np.log(TEMPERATURES)
+    if overconfidence(coldest) <= 0:
+        found = coldest
+    elif overconfidence(hottest) >= 0:
+        found = hottest
+    else:
+        found = optimize.brentq(overconfidence, coldest, hottest, xtol=1e-6)
+    return Calibration(float(np.exp(found)), (0.0,) * classes)
+
+
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Calibration]
+"""Logits, labels, log(pi / pi0) or None -> a calibration without bias."""
+
+
+def calibrated_on_stream(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    stream_logits: np.ndarray,
+    source_prior: np.ndarray,
+    fit: Fit = matched_temperature,
+    stream_share: float = 0.5,
+    pseudo_images: float = PSEUDO_IMAGES,
+) -> tuple[Calibration, np.ndarray]:
+    """Returns the calibration that is right under the stream's prior, and that prior, float64 (classes,).
+
+    Starts with the plain calibration. Each round estimates the prior by EM and fits the calibration anew on labelled
+    images that count as the prior has it, until the prior stands still or after 20 rounds (our choice). The weighted
+    fit rests on few images: 400 of 2,000, where a fifth of the classes occurs. It is therefore shrunk to the plain one,
+    by taking log T between both (our choice of half-way).
+
+    Args:
+        logits: float (images, classes), of images that the teacher was not trained on.
+        labels: int (images,), their classes.
+        stream_logits: float (stream's images, classes), the teacher's, without labels.
+        source_prior: float (classes,), that the teacher was trained with, above 0.
+        fit: `matched_temperature` or `fitted_temperature`.
+        stream_share: how far to go from the plain fit to the weighted one, 0..1.
+        pseudo_images: k of the Dirichlet prior on the shares.
+
+    Raises:
+        UserError: as in the fit and `estimated_prior`.
+    """
+    calibration = plain = fit(logits, labels, None)
+    prior = estimated_prior(calibration.logits(stream_logits), source_prior, pseudo_images).prior
+    for _ in range(_MOST_ROUNDS):
+        weighted = fit(logits, labels, log_prior_ratio(prior, source_prior))
+        temperature = plain.temperature ** (1 - stream_share) * weighted.temperature**stream_share
+        calibration = Calibration(temperature, plain.bias)
+        calibrated, before = calibration.logits(stream_logits), np.maximum(prior, SHARE_FLOOR)
+        prior = estimated_prior(calibrated, source_prior, pseudo_images, start=before).prior
+        if np.abs(prior - before).max() <= _SAME:
+            break
+    return calibration, prior
+
+
+def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"logits have shape {logits.shape}, labels {labels.shape} of {labels.dtype}: expected (images, classes) "
+            "and (images,) of integers"
+        )
+    if not np.isfinite(logits).all():
+        raise UserError("a logit is NaN or infinite: expected numbers; leave these images out")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < logits.shape[1]):
+        raise UserError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {logits.shape[1] - 1}")
+    if len(np.unique(labels)) < 2:
+        raise UserError(
+            f"{len(labels)} labelled images show {len(np.unique(labels))} classes: expected at least two, or nothing "
+            "tells right from wrong; give images of more classes"
+        )
+    return logits, labels
+
+
+# --- How well calibrated ----------------------------------------------------------------------------------------------
+
+Binning = Literal["equal_mass", "equal_width"]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram as numbers, one entry per bin that holds an image, in order of confidence.
+
+    Attributes:
+        images: int64 (bins,).
+        confidence: float64 (bins,), mean confidence, 0..1.
+        accuracy: float64 (bins,), share of correct answers, 0..1.
+    """
+
+    images: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean of |accuracy - confidence| over the bins, weighted by their images, in 0..1 [Guo et al. 2017]."""
+        return float(np.average(np.abs(self.accuracy - self.confidence), weights=self.images))
+
+    @property
+    def overconfidence(self) -> float:
+        """Mean confidence less accuracy over all images, in -1..1; above 0 where the classifier is too sure."""
+        return float(np.average(self.confidence - self.accuracy, weights=self.images))
+
+
+def reliability(
+    confidence: np.ndarray, is_correct: np.ndarray, bins: int = 15, binning: Binning = "equal_mass"
+) -> Reliability:
+    """Returns how often a classifier is right where it is so sure.
+
+    Args:
+        confidence: float (n,), probability of the predicted class, 0..1; n > 0.
+        is_correct: bool (n,).
+        bins: number of bins.
+        binning: "equal_mass" gives every bin as many images as the next [Nguyen and O'Connor 2015], so that no bin
+            is noise alone; "equal_width" cuts 0..1 into equal parts [Guo et al. 2017], as most papers report.
+    """
+    confidence, is_correct = np.asarray(confidence, np.float64), np.asarray(is_correct, np.float64)
+    if confidence.ndim != 1 or confidence.shape != is_correct.shape or not len(confidence):
+        raise UserError(f"confidence has shape {confidence.shape}, is_correct {is_correct.shape}: expected (n,), n > 0")
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise UserError("a confidence is not in 0..1: expected the probability of the predicted class")
+    if binning == "equal_width":
+        of_image = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    else:
+        of_image = np.empty(len(confidence), np.int64)
+        of_image[np.argsort(confidence, kind="stable")] = np.arange(len(confidence)) * bins // len(confidence)
+    images = np.bincount(of_image, minlength=bins)
+    is_used = images > 0
+    means = [np.bincount(of_image, values, bins)[is_used] / images[is_used] for values in (confidence, is_correct)]
+    return Reliability(images[is_used], *means)
