@@ -18,7 +18,7 @@ from envise_tf.images.scenario import Scenario, load_scenario
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.loading import Classifier, load_classifier
-from envise_tf.prior.frequent import frequent_classes
+from envise_tf.prior.frequent import frequent_predictions
 from envise_tf.settings import TrainSettings
 
 
@@ -186,5 +186,5 @@ def _frequent_classes(job: Job) -> list[int]:
         np.argmax(job.teacher.model(images, training=False), axis=-1)
         for images in progress.track(window, "looking for frequent classes", job.stream.batches_a_window)
     ]
-    found = frequent_classes(np.concatenate(predictions), job.settings.coverage, job.settings.min_share)
+    found = frequent_predictions(np.concatenate(predictions), job.settings.coverage, job.settings.min_share)
     return [int(label) for label in found]

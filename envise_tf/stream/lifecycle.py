@@ -44,7 +44,7 @@ from envise_tf.errors import UserError
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.networks.tracing import traced
-from envise_tf.prior.frequent import frequent_classes
+from envise_tf.prior.frequent import frequent_predictions
 from envise_tf.settings import StreamSettings
 from envise_tf.stream.change import ChangeDetector
 from envise_tf.stream.reservoir import Reservoir
@@ -314,7 +314,7 @@ class Lifecycle:
     def _frequent(self, teacher_class: np.ndarray) -> np.ndarray:
         """Returns the frequent classes, at least two: a student of one class would have nothing to tell apart."""
         settings = self.settings
-        found = frequent_classes(teacher_class, settings.coverage, settings.min_share)
+        found = frequent_predictions(teacher_class, settings.coverage, settings.min_share)
         likely = np.argsort(-self._adaptation.probability, kind="stable")
         missing = likely[~np.isin(likely, found)][: max(0, 2 - len(found))]
         return np.sort(np.concatenate([found, missing]))

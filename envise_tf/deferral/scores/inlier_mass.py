@@ -14,7 +14,7 @@ import tensorflow as tf
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.errors import UserError
-from envise_tf.prior.frequent import frequent_classes
+from envise_tf.prior.frequent import frequent_predictions
 
 
 def inlier_mass(logits: tf.Tensor, is_frequent: tf.Tensor) -> tf.Tensor:
@@ -29,7 +29,7 @@ def inlier_mass(logits: tf.Tensor, is_frequent: tf.Tensor) -> tf.Tensor:
 
 @dataclass
 class InlierMass(OutlierScore):
-    """The probability of the frequent classes, which `frequent.frequent_classes` finds among the pseudo-labels.
+    """The probability of the frequent classes, which `prior.frequent.frequent_predictions` finds among the pseudo-labels.
 
     Args:
         coverage: share of the held-back images of known classes that the frequent classes must cover.
@@ -50,7 +50,7 @@ class InlierMass(OutlierScore):
     def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
         inliers, label = self.known(outputs, pseudo_label)
         classes = inliers.logits.shape[-1]
-        frequent = frequent_classes(label, self.coverage, self.min_share)
+        frequent = frequent_predictions(label, self.coverage, self.min_share)
         if len(frequent) in (0, classes):
             raise NotApplicable(
                 f"inlier_mass: {len(frequent)} of the student's {classes} classes are frequent, expected some and not "
