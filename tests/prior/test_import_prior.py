@@ -1,0 +1,14 @@
+"""Where only NumPy is needed, TensorFlow stays out."""
+
+import subprocess
+import sys
+
+import pytest
+
+MODULES = ["prior.shift", "prior.estimation", "prior.calibration", "prior.frequent", "risk_bounds"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_importing_it_loads_no_tensorflow(module):
+    code = f"import sys, envise_tf.{module}; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
