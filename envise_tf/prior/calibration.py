@@ -45,6 +45,7 @@ RIDGE = 32.0
 of 20 labelled images, whose own bias would be mostly noise, keeps a small part of it, and one without an image has a
 finite bias."""
 
+_MOST_APART = 1.5
 _MOST_ROUNDS = 20
 _SAME = 1e-4
 
@@ -161,6 +162,10 @@ def matched_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.nd
     Our choice: of all that calibration asks for, this is what an estimate of accuracy rests on. With `log_ratio` both
     are those of the adapted classifier, and images count exp(log_ratio) of their label.
 
+    It is sought between two thirds and one and a half of the most probable temperature: far above it, an adapted
+    classifier that always answers with the largest share is matched too, and worthless. It is noisier than that
+    temperature: under a skewed prior confidence hardly depends on it, and the shares of classes that look alike do.
+
     Args:
         logits: float (images, classes), of images that the teacher was not trained on.
         labels: int (images,), their classes.
@@ -179,7 +184,8 @@ def matched_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.nd
         q = special.softmax(logits / np.exp(log_temperature) + shift, axis=1)
         return float(np.average(q.max(axis=1) - (q.argmax(axis=1) == labels), weights=weights))
 
-    coldest, hottest = np.log(TEMPERATURES)
+    near = fitted_temperature(logits, labels, log_ratio).temperature
+    coldest, hottest = np.log(np.clip([near / _MOST_APART, near * _MOST_APART], *TEMPERATURES))
     if overconfidence(coldest) <= 0:
         found = coldest
     elif overconfidence(hottest) >= 0:
@@ -198,23 +204,23 @@ def calibrated_on_stream(
     labels: np.ndarray,
     stream_logits: np.ndarray,
     source_prior: np.ndarray,
-    fit: Fit = matched_temperature,
-    stream_share: float = 0.5,
+    fit: Fit = fitted_temperature,
+    stream_share: float = 1.0,
     pseudo_images: float = PSEUDO_IMAGES,
 ) -> tuple[Calibration, np.ndarray]:
     """Returns the calibration that is right under the stream's prior, and that prior, float64 (classes,).
 
-    Starts with the plain calibration. Each round estimates the prior by EM and fits the calibration anew on labelled
+    Starts with the plain calibration. Each round estimates the prior by EM and fits the temperature anew on labelled
     images that count as the prior has it, until the prior stands still or after 20 rounds (our choice). The weighted
-    fit rests on few images: 400 of 2,000, where a fifth of the classes occurs. It is therefore shrunk to the plain one,
-    by taking log T between both (our choice of half-way).
+    fit rests on few images: 400 of 2,000, where a fifth of the classes occurs. With `stream_share` below 1 it is shrunk
+    to the plain one, which `matched_temperature` needs: half-way (0.5) is what was tried.
 
     Args:
         logits: float (images, classes), of images that the teacher was not trained on.
         labels: int (images,), their classes.
         stream_logits: float (stream's images, classes), the teacher's, without labels.
         source_prior: float (classes,), that the teacher was trained with, above 0.
-        fit: `matched_temperature` or `fitted_temperature`.
+        fit: `fitted_temperature` or `matched_temperature`.
         stream_share: how far to go from the plain fit to the weighted one, 0..1.
         pseudo_images: k of the Dirichlet prior on the shares.
 
