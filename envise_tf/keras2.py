@@ -48,3 +48,4 @@ def _register_layers(_: ModuleType) -> None:
     """
     importlib.import_module("larq")
     importlib.import_module("envise_tf.networks.normalisation")
+    importlib.import_module("envise_tf.prior.adapted")

@@ -99,7 +99,7 @@ def _unroll(model: tf.keras.Model, start: Value, training: bool | None, calls: l
         inputs = [known[id(symbol)] for symbol in node.keras_inputs]
         own = _fixed_training(node)
         mode = training if own is None else own
-        if _is_graph(node.layer) and len(inputs) == len(node.layer.inputs) == 1:
+        if is_graph(node.layer) and len(inputs) == len(node.layer.inputs) == 1:
             outputs = _unroll(node.layer, inputs[0], mode, calls)
         else:
             outputs = _new_values(node, after=calls)
@@ -143,7 +143,7 @@ def _needed(graph: Graph) -> Graph:
 
 
 def _check_ends(model: tf.keras.Model) -> None:
-    if not _is_graph(model):
+    if not is_graph(model):
         raise UserError(
             f"cannot follow {named(model)}: expected a functional or built sequential Keras model, whose graph of "
             "layers is known; wrap the layers as tf.keras.Model(inputs, outputs), or give a Sequential an input shape"
@@ -155,7 +155,7 @@ def _check_ends(model: tf.keras.Model) -> None:
         )
 
 
-def _is_graph(layer: object) -> bool:
+def is_graph(layer: object) -> bool:
     """Says whether a model's graph of layers is all that it does: none that overrides `call` is such a model."""
     if not isinstance(layer, tf.keras.Model) or not layer._is_graph_network:
         return False

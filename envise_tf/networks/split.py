@@ -54,8 +54,8 @@ def split(model: tf.keras.Model) -> Split:
             activation that is neither linear nor softmax, or no convolutional feature map.
     """
     graph = unrolled(model)
-    _check_output(model)
-    graph = _without_softmax(graph, model)
+    check_output(model)
+    graph = without_softmax(graph, model)
     before, features = _cut(graph, model)
     trunk = Graph(graph.calls[:before], graph.start, features.slot)
     head = Graph(graph.calls[before:], features.slot, graph.end)
@@ -93,7 +93,12 @@ def _as_model(graph: Graph, shape: tf.TensorShape, dtype: tf.DType, name: str) -
     return tf.keras.Model(inputs, layer(graph, name=f"{name}_layers")(inputs), name=name)
 
 
-def _check_output(model: tf.keras.Model) -> None:
+def check_output(model: tf.keras.Model) -> None:
+    """Finds models whose output is no row of class scores per image.
+
+    Raises:
+        UserError: the output has another shape than (batch, classes).
+    """
     shape = model.outputs[0].shape
     if shape.rank != 2:
         raise UserError(
@@ -105,9 +110,9 @@ def _check_output(model: tf.keras.Model) -> None:
 # --- The softmax comes off -------------------------------------------------------------------------------------------
 
 
-def _without_softmax(graph: Graph, model: tf.keras.Model) -> Graph:
+def without_softmax(graph: Graph, model: tf.keras.Model) -> Graph:
     """Returns the graph with its softmax taken off; as it is when it ends in logits."""
-    at = _last_that_computes(graph)
+    at = last_that_computes(graph)
     call = graph.calls[at]
     if _is_opaque(call.layer):
         raise UserError(
@@ -127,7 +132,7 @@ def _without_softmax(graph: Graph, model: tf.keras.Model) -> Graph:
     return _without_call(graph, at)
 
 
-def _last_that_computes(graph: Graph) -> int:
+def last_that_computes(graph: Graph) -> int:
     """Returns the place of the last call that does more than reshape."""
     for at in reversed(range(len(graph.calls))):
         if not _passes_on(graph.calls[at].layer):

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.networks import split
+from envise_tf.networks.graph import is_graph, unrolled
+from envise_tf.networks.split import check_output, last_that_computes, without_softmax
 from envise_tf.prior.calibration import Calibration
 
 
@@ -82,16 +83,16 @@ def adapted_teacher(model: tf.keras.Model, calibration: Calibration, log_ratio: 
 
 def _ending_in_logits(model: tf.keras.Model) -> tf.keras.Model:
     """Returns the model itself where it ends in logits, else a clone without its softmax."""
-    split._check_output(model)
-    graph = split.unrolled(model)
-    if split._without_softmax(graph, model) is graph:
+    check_output(model)
+    graph = unrolled(model)
+    if without_softmax(graph, model) is graph:
         return model
-    last = graph.calls[split._last_that_computes(graph)].layer
+    last = graph.calls[last_that_computes(graph)].layer
 
     def clone(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
         if layer is last:
             return _without_activation(layer)
-        if split._is_graph(layer):
+        if is_graph(layer):
             return tf.keras.models.clone_model(layer, clone_function=clone)
         return layer.__class__.from_config(layer.get_config())
 

@@ -123,7 +123,7 @@ def test_it_can_be_cut_and_its_attention_is_that_of_its_own_logits(teacher):
     np.testing.assert_allclose(tape.gradient(first, features), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_it_is_saved_and_loaded_where_the_layers_are_imported(tmp_path):
+def test_it_is_saved_and_loaded_after_import_envise_tf_alone(tmp_path):
     images = images_of()
     logits = {}
     for number, build in enumerate(TEACHERS.values()):
@@ -132,7 +132,7 @@ def test_it_is_saved_and_loaded_where_the_layers_are_imported(tmp_path):
         logits[str(number)] = adapted(images)
     np.save(tmp_path / "images.npy", images)
     code = (
-        "import envise_tf.prior.adapted, envise_tf.networks.normalisation, sys, numpy as np, tensorflow as tf\n"
+        "import sys, numpy as np, envise_tf, tensorflow as tf\n"
         "from pathlib import Path\n"
         "folder = Path(sys.argv[1])\n"
         "images = np.load(folder / 'images.npy')\n"

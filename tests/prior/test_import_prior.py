@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-MODULES = ["prior.shift", "prior.estimation", "prior.calibration", "prior.frequent", "risk_bounds"]
+MODULES = [
+    "prior.shift",
+    "prior.estimation",
+    "prior.calibration",
+    "prior.frequent",
+    "deferral.bounds",
+    "deferral.regret",
+]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -29,7 +29,7 @@ def inlier_mass(logits: tf.Tensor, is_frequent: tf.Tensor) -> tf.Tensor:
 
 @dataclass
 class InlierMass(OutlierScore):
-    """The probability of the frequent classes, which `prior.frequent.frequent_predictions` finds among the pseudo-labels.
+    """The probability of the classes that are frequent among the pseudo-labels, see `prior.frequent`.
 
     Args:
         coverage: share of the held-back images of known classes that the frequent classes must cover.

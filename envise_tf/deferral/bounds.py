@@ -1,4 +1,4 @@
-"""Upper confidence bounds for a mean of losses in [0, 1], and the threshold that keeps a promise about accuracy.
+"""Upper confidence bounds for a mean of losses in [0, 1].
 
 A bound is given as a test: does the sample show, with confidence 1 - delta, that the mean is below a value? The upper
 bound is the smallest value that it shows. Two tests, both for independent losses of any law on [0, 1]:
@@ -14,10 +14,6 @@ bound is the smallest value that it shows. Two tests, both for independent losse
       m_i = (1/2 + sum_(j<=i) L_j) / (1 + i),
   which grows as the variance turns out small: where losses are mostly 0 the bound is far below Hoeffding-Bentkus'.
   K_i(v) rises with v, so the bound is found by bisection. The losses' order has a say: give them in random order.
-
-The risk of a threshold, R(tau) = E[loss 1{score >= tau}] with losses >= 0, falls as tau rises. So the smallest tau at
-and above which every bound is at most epsilon breaks R(tau) <= epsilon with chance at most delta, for as many
-thresholds as there are: only the bound at the edge of the bad ones has to hold [Bates et al. 2021, theorem 1].
 """
 
 from __future__ import annotations
@@ -34,7 +30,6 @@ Bound = Callable[[np.ndarray, "float | np.ndarray", float], np.ndarray]
 """Losses (n,) or (n, m), value or values (m,), delta -> bool () or (m,): is the mean shown to be below the value?"""
 
 _BISECTIONS = 40
-_THRESHOLDS_AT_ONCE = 64
 
 
 def hoeffding_bentkus(losses: np.ndarray, value: float | np.ndarray, delta: float) -> np.ndarray:
@@ -89,7 +84,7 @@ def upper_bound(losses: np.ndarray, delta: float, bound: Bound = betting) -> np.
     Raises:
         UserError: there is no loss, or one is not in 0..1.
     """
-    losses = _checked(losses)
+    losses = checked_losses(losses)
     low, high = losses.mean(axis=0), np.ones(losses.shape[1:])
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
@@ -134,62 +129,12 @@ def weighted_upper_bound(
     return lowest + width * upper_bound((weighted - lowest) / width, delta, bound)
 
 
-# --- The promise about accuracy --------------------------------------------------------------------------------------
-
-
-def regret(probabilities: np.ndarray, student_class: np.ndarray) -> np.ndarray:
-    """Returns the accuracy that the student's answers are expected to cost, float64 (n,), 0..1.
-
-    r = q(t | x) - q(s | x), with t the class that the adapted teacher predicts and s the student's. If q is calibrated,
-    its mean is the accuracy lost by letting the student answer.
-
-    Args:
-        probabilities: float (n, classes), q, the adapted teacher's.
-        student_class: int (n,), the student's answers in the teacher's numbering.
-    """
-    probabilities = np.asarray(probabilities, np.float64)
-    return probabilities.max(axis=1) - probabilities[np.arange(len(probabilities)), student_class]
-
-
-def accuracy_threshold(
-    score: np.ndarray, regret: np.ndarray, epsilon: float, delta: float, bound: Bound = betting
-) -> float:
-    """Returns the smallest threshold at which the student's answers cost at most `epsilon`, with confidence 1 - delta.
-
-    The student answers where score >= threshold, equal scores together. From the largest score downwards, each is
-    tried until the upper bound of mean(regret * 1{score >= tau}) exceeds epsilon.
-
-    Args:
-        score: float (n,), finite, of images in random order that chose nothing before.
-        regret: float (n,), 0..1.
-        epsilon: accuracy that may be lost over all images, in (0, 1).
-        delta: largest chance that more is lost, in (0, 1).
-        bound: `betting` or `hoeffding_bentkus`.
-
-    Returns:
-        One of the scores, or +inf (the student answers nothing) where not even the largest keeps the promise.
+def checked_losses(losses: np.ndarray) -> np.ndarray:
+    """Returns losses as float64.
 
     Raises:
-        UserError: there is no image, a score is not finite, or a regret is not in 0..1.
+        UserError: there is none, or one is not in 0..1.
     """
-    score, regret = np.asarray(score), _checked(regret)
-    if score.shape != regret.shape or score.ndim != 1 or not np.isfinite(score).all():
-        raise UserError(
-            f"scores of shape {score.shape} with regrets of shape {regret.shape}: expected finite (n,) each"
-        )
-    thresholds = np.unique(score)[::-1]
-    chosen = math.inf
-    for i in range(0, len(thresholds), _THRESHOLDS_AT_ONCE):
-        some = thresholds[i : i + _THRESHOLDS_AT_ONCE]
-        is_kept = np.logical_and.accumulate(bound(regret[:, None] * (score[:, None] >= some), epsilon, delta))
-        if is_kept.any():
-            chosen = float(some[is_kept.sum() - 1])
-        if not is_kept.all():
-            break
-    return chosen
-
-
-def _checked(losses: np.ndarray) -> np.ndarray:
     losses = np.asarray(losses, np.float64)
     if not len(losses) or not ((losses >= 0) & (losses <= 1)).all():
         raise UserError(f"{losses.shape} losses: expected at least one, each in 0..1")
