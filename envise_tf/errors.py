@@ -51,7 +51,7 @@ def reports_user_errors(after: str) -> Callable[[Callable[..., None]], Callable[
 
 
 def storage_problem(error: BaseException, after: str) -> str | None:
-    """Returns one line for an error of the file system (full, read-only or forbidden), else None.
+    """Returns one line for an error of the file system (full, read-only, forbidden, no such place), else None.
 
     TensorFlow wraps the system's error in its own classes, so its text is looked at too.
 
@@ -65,6 +65,8 @@ def storage_problem(error: BaseException, after: str) -> str | None:
         return f"the disk is full ({text}): free some space; {after}"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS) or "Permission denied" in text:
         return f"no permission to write ({text}): choose another --out"
+    if number in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+        return f"nothing can be written there ({text}): expected a folder for a run or a bundle; choose another --out"
     return None
 
 

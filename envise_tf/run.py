@@ -8,8 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from envise_tf import __version__
 from envise_tf.errors import UserError
+from envise_tf.files import require_writable, whole
 from envise_tf.settings import Settings, as_yaml
 
 _LEAST_FREE_BYTES = 500 * 2**20
@@ -41,12 +41,9 @@ class Run:
         folder = Path(settings.out or f"runs/{command}-{time.strftime('%Y%m%d-%H%M%S')}")
         run = cls(folder)
         if run.settings_file.exists():
-            raise UserError(f"{folder} already holds a run: go on with --resume {folder}, or choose another --out")
+            raise UserError(f"{folder} already holds a run: resume it with --resume {folder}, or choose another --out")
+        require_writable(folder)
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
-            raise UserError(
-                f"cannot write to {existing}: expected a folder with write permission; choose another --out"
-            )
         free = shutil.disk_usage(existing).free
         if free < _LEAST_FREE_BYTES:
             raise UserError(
@@ -81,7 +78,7 @@ class Run:
 
     def write(self, path: Path, text: str) -> None:
         """Writes a file whole or not at all."""
-        with _whole(path) as unfinished:
+        with whole(path) as unfinished:
             unfinished.write_text(text)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -94,7 +91,7 @@ class Run:
 
     def save(self, name: str, write: Callable[[Path], object]) -> None:
         """Has RUN/name written, whole or not at all, by a function of a path, such as `model.save`."""
-        with _whole(self.folder / name) as unfinished:
+        with whole(self.folder / name) as unfinished:
             write(unfinished)
 
     def log(self, windows: int) -> list[dict[str, Any]]:
@@ -107,18 +104,6 @@ class Run:
     def write_log(self, entries: list[dict[str, Any]]) -> None:
         """Writes all entries of the log; rewritten whole, so that a kill leaves no half line."""
         self.write(self.log_file, "".join(json.dumps(entry) + "\n" for entry in entries))
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; renames it when that went well, else removes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"unfinished.{path.name}")  # Keras tells the format from the ending
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def provenance() -> dict[str, Any]:

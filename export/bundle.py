@@ -31,6 +31,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from envise_tf.errors import UserError
+from envise_tf.files import whole
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -157,12 +158,8 @@ def write_manifest(folder: str | Path, manifest: dict[str, Any]) -> None:
     path = Path(folder) / MANIFEST
     _checked_manifest(content, str(path))
     for file, written in ((path, content), (path.with_name(CHECKSUM), _checksum_line(content))):
-        unfinished = file.with_name(f"unfinished.{file.name}")
-        try:
+        with whole(file) as unfinished:
             unfinished.write_bytes(written)
-            unfinished.replace(file)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
 
 # --- The manifest ----------------------------------------------------------------------------------------------------

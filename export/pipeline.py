@@ -7,9 +7,7 @@ in float, which saves nothing and only serves to try the app. A run of the twin 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,6 +37,7 @@ from envise_tf.export.golden import DECISIONS, asked, clear_images, golden_answe
 from envise_tf.export.originals import Answering, EvaluatedRun, evaluated_run
 from envise_tf.export.runtime import network_of
 from envise_tf.export.settings import ExportSettings
+from envise_tf.files import require_writable, whole
 from envise_tf.measures.gie import gie, speedup
 from envise_tf.networks.macs import Macs, macs
 from envise_tf.run import provenance
@@ -81,7 +80,8 @@ def export(settings: ExportSettings) -> Bundle:
     run = evaluated_run(settings.run, settings.data_dir)
     for answering in run.students.values():
         answering.score.layer()  # a score that no phone can compute is refused before the long work
-    with _whole_folder(target) as folder:
+    with whole(target) as folder:
+        folder.mkdir()
         _fill(folder, run, settings)
         load_bundle(folder)
     bundle = load_bundle(target)
@@ -234,30 +234,13 @@ def _network_entry(folder: Path, which: File, counted: Macs, runs_in_float: bool
 
 
 def _require_free(target: Path, overwrite: bool) -> None:
+    require_writable(target)
     if not target.exists():
         return
     if not (target / MANIFEST).exists():
         raise UserError(f"{target} exists and is no bundle: expected a new folder; choose another --out")
     if not overwrite:
         raise UserError(f"{target} holds a bundle: replace it by --overwrite true, or choose another --out")
-
-
-@contextmanager
-def _whole_folder(target: Path) -> Iterator[Path]:
-    """Yields a folder beside `target` to fill; renames it when that went well, else removes it."""
-    target.absolute().parent.mkdir(parents=True, exist_ok=True)
-    unfinished, replaced = (target.with_name(f"{what}.{target.name}") for what in ("unfinished", "replaced"))
-    for leftover in (unfinished, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        if target.exists():
-            target.rename(replaced)
-        unfinished.rename(target)
-        shutil.rmtree(replaced, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _show(bundle: Bundle, run: str) -> None:

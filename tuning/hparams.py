@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from tensorboard.plugins.hparams import api as hp
 
+from envise_tf.files import whole
 from envise_tf.tuning.ranking import FIGURES
 from envise_tf.tuning.space import Choices, Dimension, Space, setting_text
 from envise_tf.tuning.trials import TrialRecord
@@ -44,11 +44,11 @@ def write_hparams(sweep: Path, space: Space, records: Sequence[TrialRecord]) -> 
 def _events(target: Path) -> Iterator[None]:
     """Has what is told inside written to a new folder, which gets its name once that went well."""
     # Not inside of tensorboard/, where a TensorBoard that is open would take it for a run.
-    with tempfile.TemporaryDirectory(prefix="unfinished.", dir=target.parent.parent) as parent:
-        unfinished = Path(parent) / target.name
-        with tf.summary.create_file_writer(str(unfinished)).as_default():
-            yield
-        unfinished.rename(target)
+    with (
+        whole(target, beside=target.parent.parent) as unfinished,
+        tf.summary.create_file_writer(str(unfinished)).as_default(),
+    ):
+        yield
 
 
 def _tell_space(space: Space) -> None:

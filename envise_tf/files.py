@@ -1,0 +1,86 @@
+"""Files and folders that are written whole or not at all, whatever kills the process or cuts the power."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from envise_tf.errors import UserError
+
+
+@contextmanager
+def whole(path: Path, beside: Path | None = None) -> Iterator[Path]:
+    """Yields a path at which to write a file or a folder, and gives it the name `path` once that went well.
+
+    What was written is flushed to the disk before it is renamed, and the rename after it: without the first, a power
+    cut could leave an empty file under the final name. If the body raises, whatever it wrote is removed.
+
+    Args:
+        path: the final name; a file or folder that has it is replaced. Its parent is made if it is missing.
+        beside: a folder of the same file system to write in; None is the parent of `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ending stays, because Keras tells the format from it.
+    unfinished, replaced = ((beside or path.parent) / f"{what}.{path.name}" for what in ("unfinished", "replaced"))
+    _remove(unfinished)
+    try:
+        yield unfinished
+        _flush(unfinished)
+        if path.is_dir():
+            _remove(replaced)
+            path.rename(replaced)  # a folder cannot be renamed to one that has content
+        unfinished.replace(path)
+        _flush_entry(path.parent)
+        _remove(replaced)
+    finally:
+        _remove(unfinished)
+
+
+def require_writable(path: Path) -> None:
+    """Returns if `path` can be written, or made with all its missing parents.
+
+    Raises:
+        UserError: a file is in the way, or the folder is read-only.
+    """
+    existing = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = path if path.is_dir() else existing
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {folder} {_trouble(folder, error)}; expected a folder with write permission; "
+            "choose another --out"
+        ) from None
+
+
+def _trouble(folder: Path, error: OSError) -> str:
+    return f"takes no files ({error.strerror})" if folder.is_dir() else "is a file"
+
+
+def _flush(path: Path) -> None:
+    """Has a file, or all that is in a folder, written to the disk."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            _flush(entry)
+    _flush_entry(path)
+
+
+def _flush_entry(path: Path) -> None:
+    """Has a file's content, or a folder's list of names, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
