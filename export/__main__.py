@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from envise_tf.errors import reports_user_errors
 from envise_tf.export.settings import ExportSettings
-from envise_tf.settings import parsed_plain
+from envise_tf.settings import parsed
 
 ABOUT = "Write the bundle of an evaluated run: both networks as TensorFlow Lite files, with all that an app must know."
 
@@ -14,7 +14,7 @@ ABOUT = "Write the bundle of an evaluated run: both networks as TensorFlow Lite 
 @reports_user_errors("nothing was written; start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and writes the bundle."""
-    settings = parsed_plain(ExportSettings, "export", ABOUT, argv)
+    settings, _ = parsed(ExportSettings, "export", ABOUT, argv)
     from envise_tf.export.pipeline import export
 
     export(settings)

@@ -44,8 +44,8 @@ from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
 from envise_tf.export.golden import golden_arrays
 from envise_tf.export.runtime import Cascade, LceNetwork, Network, network_of
-from envise_tf.run import Run
-from envise_tf.settings import parsed_plain
+from envise_tf.files import require_writable, whole
+from envise_tf.settings import Checked, Count, FilePath, parsed
 
 ABOUT = "Measure a bundle on this machine: cold start, latency, memory and size, against its teacher alone."
 
@@ -72,21 +72,21 @@ Step = TypeVar("Step")
 
 
 @dataclass(frozen=True)
-class BenchmarkSettings:
-    """What is measured.
+class BenchmarkSettings(Checked):
+    """Measurement and output.
 
     Args:
         bundle: folder of the bundle.
-        out: JSON file to write; one that is there is replaced.
-        threads: of each interpreter; everything is measured for each number.
-        rounds: how often networks and cascades take turns; fewer, but at least three, when that takes over 15 s.
+        out: JSON file to write; one that is already there is replaced.
+        threads: threads of each interpreter; everything is measured for each number.
+        rounds: turns that networks and cascades take; cut to as few as three if they take longer than 15 s.
         builtin: leave out the binary student, for machines without Larq Compute Engine.
     """
 
-    bundle: str
-    out: str = "benchmark.json"
-    threads: tuple[int, ...] = (1, 2)
-    rounds: int = 15
+    bundle: FilePath
+    out: FilePath = "benchmark.json"
+    threads: tuple[Count, ...] = (1, 2)
+    rounds: Count = 15
     builtin: bool = False
 
 
@@ -110,7 +110,7 @@ class Contender:
 @reports_user_errors("nothing was written; start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, measures, writes the JSON file and shows tables and commands."""
-    settings = parsed_plain(BenchmarkSettings, "export.benchmark", ABOUT, argv)
+    settings, _ = parsed(BenchmarkSettings, "export.benchmark", ABOUT, argv)
     _show(benchmark(settings), settings.out)
 
 
@@ -121,7 +121,10 @@ def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
         UserError: the bundle is damaged or has no golden images, an interpreter is missing, a setting is out of range,
             or the file cannot be written.
     """
-    _check(settings)
+    out = Path(settings.out)
+    if out.is_dir() or not out.absolute().parent.is_dir():
+        raise UserError(f"cannot write {out}: expected a file in a folder that exists; choose another --out")
+    require_writable(out)
     bundle = load_bundle(settings.bundle)
     students = [which for which in _STUDENTS if which in bundle.files and not (settings.builtin and which == "student")]
     networks: list[File] = ["teacher", *students]
@@ -146,19 +149,9 @@ def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
     }
     result["libraries"] = _libraries()
     result["warnings"] = list(_warnings(result, settings))
-    Run(Path(settings.out).parent).write_json(Path(settings.out).name, result)
+    with whole(out) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=2) + "\n")
     return result
-
-
-def _check(settings: BenchmarkSettings) -> None:
-    """Finds mistakes before the long work."""
-    if not settings.threads or min(settings.threads) < 1:
-        raise UserError(f"threads {list(settings.threads)} given: expected at least 1 each")
-    if settings.rounds < 1:
-        raise UserError(f"{settings.rounds} rounds given: expected at least 1")
-    out = Path(settings.out)
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise UserError(f"cannot write {out}: expected a file in a folder that exists; choose another --out")
 
 
 # --- What is measured ------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from rich.progress import track
 from envise_tf.deferral.cascade import Answer
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.runtime import Cascade
+from envise_tf.files import require_writable
 from envise_tf.images.photographs import decoded_square, images_below
-from envise_tf.settings import parsed_plain
+from envise_tf.settings import Checked, Count, FilePath, parsed
 
 ABOUT = "Classify photographs with a bundle: JPEG, PNG and WebP files of any size and orientation."
 COLUMNS = ("path", "label", "by_student", "score")
@@ -29,29 +30,29 @@ _CONSOLE = Console()
 
 
 @dataclass(frozen=True)
-class ClassifySettings:
-    """What is classified.
+class ClassifySettings(Checked):
+    """Images and output.
 
     Args:
         bundle: folder of the bundle.
-        images: files, folders (with all that is below them) and patterns such as "photos/**/*.jpg".
+        images: files, folders with everything below them, and patterns such as "photos/**/*.jpg".
         out: CSV file to write; it must not exist yet.
-        builtin: take the student of stock operators, for machines without Larq Compute Engine.
-        threads: that each interpreter may use.
+        builtin: use the student of stock operators, for machines without Larq Compute Engine.
+        threads: threads of each interpreter.
     """
 
-    bundle: str
+    bundle: FilePath
     images: list[str]
-    out: str = "predictions.csv"
+    out: FilePath = "predictions.csv"
     builtin: bool = False
-    threads: int = 1
+    threads: Count = 1
 
 
 @reports_user_errors("the CSV file holds the images answered so far")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, classifies the images, and writes the CSV file."""
-    several = {"images": 'files, folders, and patterns such as "photos/**/*.jpg"'}
-    classify(parsed_plain(ClassifySettings, "export.classify", ABOUT, argv, several))
+    settings, _ = parsed(ClassifySettings, "export.classify", ABOUT, argv)
+    classify(settings)
 
 
 def classify(settings: ClassifySettings) -> None:
@@ -64,6 +65,7 @@ def classify(settings: ClassifySettings) -> None:
         UserError: the bundle is damaged, an argument names no image, the CSV file exists already or cannot be
             written, or no image at all can be read.
     """
+    require_writable(Path(settings.out))
     paths = image_paths(settings.images)
     cascade = Cascade.load(settings.bundle, settings.builtin, settings.threads)
     with _opened(settings.out) as file:

@@ -5,43 +5,45 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from envise_tf.settings import Checked, Count, FilePath
+
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 
 
 @dataclass(frozen=True)
-class ExportSettings:
-    """How a bundle is made.
+class ExportSettings(Checked):
+    """Bundle.
 
     Args:
         run: folder of an evaluated run of train.
-        out: folder of the bundle; default is bundles/ and the run's name.
+        out: folder of the bundle; default: bundles/ and the name of the run.
+        overwrite: replace a bundle that is already there.
         teacher_precision: of the teacher's weights; float16 halves the file and changes nothing else, dynamic and int8
-            make it a quarter and cost accuracy; int8 computes in int8 too.
-        data_dir: folder where data sets are prepared; default is the one that the run was trained with.
-        overwrite: replace a bundle that is there.
+            quarter it and cost accuracy; int8 also computes in int8.
+        data_dir: folder of the prepared data sets; default: that of the run.
     """
 
-    run: str
-    out: str | None = None
+    run: FilePath
+    out: FilePath | None = None
     teacher_precision: Precision = "float16"
-    data_dir: str | None = None
+    data_dir: FilePath | None = None
     overwrite: bool = False
 
 
 @dataclass(frozen=True)
-class VerifySettings:
-    """How a bundle is verified.
+class VerifySettings(Checked):
+    """Bundle and images.
 
     Args:
         bundle: folder of the bundle.
-        run: the run that it was made from; its Keras networks are compared with the bundle's on real images.
-        source: where these images come from; default is the run's own.
-        data_dir: folder where data sets are prepared; default is the one that the run was trained with.
+        run: run that the bundle was made from; its Keras networks are compared with the bundle's on real images.
+        source: where these images come from, as for train; default: the source of the run.
+        data_dir: folder of the prepared data sets; default: that of the run.
         images: most images to compare on.
     """
 
-    bundle: str
-    run: str | None = None
-    source: str | None = None
-    data_dir: str | None = None
-    images: int = 2000
+    bundle: FilePath
+    run: FilePath | None = None
+    source: FilePath | None = None
+    data_dir: FilePath | None = None
+    images: Count = 2000

@@ -32,7 +32,7 @@ from envise_tf.export.bundle import Bundle, File, load_bundle
 from envise_tf.export.golden import DECISIONS, NETWORKS, asked, golden_answers, golden_arrays
 from envise_tf.export.runtime import network_of
 from envise_tf.export.settings import VerifySettings
-from envise_tf.settings import parsed_plain
+from envise_tf.settings import parsed
 
 if TYPE_CHECKING:
     from envise_tf.export.originals import EvaluatedRun
@@ -88,7 +88,7 @@ class Agreement:
 @reports_user_errors("start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and verifies the bundle; exit code 1 if it fails."""
-    settings = parsed_plain(VerifySettings, "export.verify", ABOUT, argv)
+    settings, _ = parsed(VerifySettings, "export.verify", ABOUT, argv)
     try:
         verify(settings)
     except Failed as failure:
@@ -104,9 +104,9 @@ def verify(settings: VerifySettings) -> list[Agreement]:
         UserError: the run does not fit the bundle, or its images are gone.
     """
     if settings.run is None and settings.source is not None:
-        raise UserError("images without --run: expected the run of the bundle too, whose networks are compared on them")
-    if settings.images < 1:
-        raise UserError(f"{settings.images} images to compare on: expected at least 1")
+        raise UserError(
+            "--source given without --run: expected the run of the bundle too, whose networks are compared on them"
+        )
     try:
         bundle = load_bundle(settings.bundle)
         count = verify_golden(bundle)

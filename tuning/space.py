@@ -30,12 +30,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser
-
 from envise_tf.errors import UserError, nearest_names
-from envise_tf.named_files import named_text, place_of, shipped_texts
-from envise_tf.settings import DEMANDS, TrainSettings
+from envise_tf.named_files import named_text, parsed_yaml, require_conforming, shipped_texts
+from envise_tf.settings import TrainSettings, checked_value
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -53,8 +50,19 @@ _FIXED = {
 """What is the same in all trials, so that their results can be compared: reason -> settings."""
 
 _OBJECTIVES = "objectives"
-_SCALES = ("linear", "log")
-_RANGE_KEYS = ("least", "most", "step", "scale")
+_RANGE = {
+    "description": "least and most, perhaps with a step or a scale",
+    "properties": {
+        "least": True,
+        "most": True,
+        "step": True,
+        "scale": {"description": "linear or log", "enum": ["linear", "log"]},
+    },
+    "required": ["least", "most"],
+    "additionalProperties": False,
+}
+"""The schema of a range; its numbers are checked as those of any setting."""
+
 _DIGITS = 6
 
 
@@ -255,12 +263,7 @@ def _told_of(name: str) -> Iterator[None]:
 
 def _entries(text: str) -> dict[str, Any]:
     """Returns what the YAML says of each setting, all of them known."""
-    try:
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"not YAML{place_of(error)}: expected a setting a line, each with its choices or range"
-        ) from error
+    entries = parsed_yaml(text, "the file", "one setting per line, each with its choices or range")
     if not isinstance(entries, dict) or not entries:
         raise UserError("names no setting: expected some, such as 'learning_rate: {least: 0.001, most: 0.01}'")
     for key in entries:
@@ -278,7 +281,7 @@ def _check_key(key: str) -> None:
     searched = {field.name for field in dataclasses.fields(TrainSettings)}.difference(*_FIXED.values(), [_OBJECTIVES])
     if key.split(".")[0] == _OBJECTIVES:
         if not _is_option(key):
-            raise UserError(f"{key} given, expected one option a line, as {_OBJECTIVES}.NAME.OPTION")
+            raise UserError(f"{key} given, expected one option per line, as {_OBJECTIVES}.NAME.OPTION")
     elif key not in searched:
         raise UserError(f"no setting is called {key}: {nearest_names(key, searched | _options())}")
 
@@ -345,17 +348,11 @@ def _choices(key: str, kind: type, entry: list[Any]) -> Choices:
 def _range(key: str, kind: type, entry: dict[Any, Any]) -> Dimension:
     if kind not in (int, float):
         raise UserError(f"{key} is {entry!r}, but not a number: expected a list of choices")
-    for part in entry:
-        if part not in _RANGE_KEYS:
-            raise UserError(f"{key} has the unknown key '{part}'; {nearest_names(str(part), _RANGE_KEYS)}")
-    if "least" not in entry or "most" not in entry:
-        raise UserError(f"{key} is {entry!r}, expected both least and most")
+    require_conforming(entry, _RANGE, key)
     least, most = (_value(key, kind, entry[end]) for end in ("least", "most"))
     scale = entry.get("scale", "linear")
     if least >= most:
         raise UserError(f"{key} has least {least} and most {most}: expected least to be the smaller")
-    if scale not in _SCALES:
-        raise UserError(f"{key} has the scale {scale!r}: expected {' or '.join(_SCALES)}")
     if scale == "log" and least <= 0:
         raise UserError(f"{key} has a log scale from {least}: expected least to be more than 0, or the scale linear")
     if "step" not in entry:
@@ -389,25 +386,9 @@ def _value(key: str, kind: type, value: Any) -> Any:
         objective(name, {option: value})
         found = kind(value)
     else:
-        found = _parsed(key, kind, value)
-        is_right, expected = DEMANDS.get(key, (lambda _: True, ""))
-        if not is_right(found):
-            raise UserError(f"{key} is {value!r}, expected {expected}")
+        found = checked_value(TrainSettings, key, value, f"{key} is {value!r},")
     if isinstance(found, float) and not math.isfinite(found):
         raise UserError(f"{key} is {value!r}, expected a finite number")
-    return found
-
-
-def _parsed(key: str, kind: type, value: Any) -> Any:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(TrainSettings)
-    try:
-        found = parser.parse_object({key: value})[key]
-    except (ArgumentError, TypeError, ValueError, KeyError):
-        found = None
-    if not isinstance(found, kind):
-        expected = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of whole numbers"}
-        raise UserError(f"{key} is {value!r}, expected {expected[kind]}")
     return found
 
 

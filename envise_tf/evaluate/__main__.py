@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envise_tf.errors import reports_user_errors
-from envise_tf.settings import EvaluateSettings, parsed_plain
+from envise_tf.settings import EvaluateSettings, parsed
 
 ABOUT = "Evaluate a finished run: choose the deferral threshold, test the cascade, and write a report."
 
@@ -13,7 +13,7 @@ ABOUT = "Evaluate a finished run: choose the deferral threshold, test the cascad
 @reports_user_errors("start again")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, evaluates the run, and writes figures and report to its folder."""
-    settings = parsed_plain(EvaluateSettings, "evaluate", ABOUT, argv)
+    settings, _ = parsed(EvaluateSettings, "evaluate", ABOUT, argv)
     from envise_tf.evaluate.pipeline import evaluate
 
     evaluate(settings)

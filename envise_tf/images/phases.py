@@ -16,7 +16,7 @@ from the new prior with probability (i + 1) / (change + 1), else from the old on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import yaml
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.images.frames import Frame, Frames
@@ -32,12 +31,38 @@ from envise_tf.images.halves import Part, Protocol
 from envise_tf.images.scenario import load_scenario
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
+from envise_tf.named_files import named_text, parsed_yaml, require_conforming, shipped_texts
 
 _PART: Part = "unseen"
-_KEYS = ("scenario", "prior", "images", "outliers", "change")
+_PHASE: dict[str, Any] = {
+    "description": "the keys images and either scenario or prior",
+    "type": "object",
+    "properties": {
+        "scenario": {"description": "a name or the path of a YAML file", "type": "string"},
+        "prior": {
+            "description": "the share of each class by its name",
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"description": "a number above 0", "type": "number", "exclusiveMinimum": 0},
+        },
+        "images": {"description": "a whole number of at least 1", "type": "integer", "minimum": 1},
+        "outliers": {"description": "a share of 0..1", "type": "number", "minimum": 0, "maximum": 1},
+        "change": {"description": "a whole number of at least 0", "type": "integer", "minimum": 0},
+    },
+    "required": ["images"],
+    "additionalProperties": False,
+}
+_FILE: dict[str, Any] = {
+    "description": "a list of phases under the key 'phases'",
+    "type": "object",
+    "properties": {
+        "phases": {"description": "a list of at least one phase", "type": "array", "minItems": 1},
+    },
+    "required": ["phases"],
+    "additionalProperties": False,
+}
 _BATCH = 64
 _CLASSES_IN_A_NAME = 3
-_FILES = Path(str(resources.files("envise_tf.images"))) / "phase_files"
 
 
 @dataclass(frozen=True)
@@ -57,11 +82,6 @@ class Phase:
     change: int = 0
 
 
-def phase_file_names() -> list[str]:
-    """Returns the names of the phase files that are shipped."""
-    return sorted(file.name.removesuffix(".yaml") for file in _FILES.iterdir())
-
-
 def load_phases(name_or_path: str, class_names: Sequence[str]) -> tuple[Phase, ...]:
     """Returns the phases that a YAML file describes (see the module), checked against the classes of a source.
 
@@ -72,12 +92,18 @@ def load_phases(name_or_path: str, class_names: Sequence[str]) -> tuple[Phase, .
     Raises:
         UserError: it cannot be read, or says something that is not allowed.
     """
-    file = _file(name_or_path)
+    shipped = shipped_texts(resources.files("envise_tf.images") / "phase_files")
+    told = f"phase file {name_or_path}"
+    content = parsed_yaml(named_text(name_or_path, shipped, "phase file")[1], told, _FILE["description"])
+    require_conforming(content, _FILE, told)
     if not class_names:
-        raise UserError(f"{file} describes phases by classes, but the images have none: choose a labelled source")
-    entries = _entries(file)
-    places = [f"{file}, phase {number} of {len(entries)}" for number in range(1, len(entries) + 1)]
-    phases = [_phase(*found, file.parent, class_names) for found in zip(places, entries, strict=True)]
+        raise UserError(f"{told} names classes, but the images have none: choose a labelled source")
+    entries = content["phases"]
+    places = [f"{told}, phase {number} of {len(entries)}" for number in range(1, len(entries) + 1)]
+    for place, entry in zip(places, entries, strict=True):
+        require_conforming(entry, _PHASE, place)
+    folder = Path(name_or_path).expanduser().parent
+    phases = [_phase(*found, folder, class_names) for found in zip(places, entries, strict=True)]
     if phases[0].change:
         raise UserError(f"{places[0]}: change {phases[0].change} given, but there is no prior before it; drop the key")
     return tuple(phases)
@@ -172,52 +198,14 @@ def _is_new(change: int, seed: tuple[int, int]) -> np.ndarray:
     return draws < np.arange(1, change + 1) / (change + 1)
 
 
-def _file(name_or_path: str) -> Path:
-    if name_or_path in phase_file_names():
-        return _FILES / f"{name_or_path}.yaml"
-    if not name_or_path.endswith((".yaml", ".yml")):
-        raise UserError(
-            f"no phase file is called {name_or_path}: expected a shipped one or the path of a YAML file; "
-            + nearest_names(name_or_path, phase_file_names())
-        )
-    return Path(name_or_path).expanduser()
-
-
-def _entries(file: Path) -> list[Any]:
-    try:
-        fields = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"cannot read the phase file {file} ({reason}): expected a YAML file") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"phase file {file} is not YAML: expected a list under 'phases'; correct it") from error
-    if not isinstance(fields, dict) or "phases" not in fields:
-        raise UserError(f"phase file {file} has no key 'phases': expected it with a list of phases under it")
-    for key in fields:
-        if key != "phases":
-            raise UserError(f"phase file {file} has the unknown key '{key}'; {nearest_names(str(key), ['phases'])}")
-    if not isinstance(fields["phases"], list) or not fields["phases"]:
-        raise UserError(
-            f"phase file {file} has {fields['phases']!r} as 'phases': expected a list of at least one phase"
-        )
-    return fields["phases"]
-
-
-def _phase(place: str, entry: object, folder: Path, class_names: Sequence[str]) -> Phase:
-    if not isinstance(entry, dict):
-        raise UserError(f"{place}: {entry!r} given, expected the keys images and either scenario or prior")
-    for key in entry:
-        if key not in _KEYS:
-            raise UserError(f"{place}: unknown key '{key}'; {nearest_names(str(key), _KEYS)}")
+def _phase(place: str, entry: dict[str, Any], folder: Path, class_names: Sequence[str]) -> Phase:
+    images, change = entry["images"], entry.get("change", 0)
+    if change > images:
+        raise UserError(f"{place}: change is {change}, expected at most its {images} images")
     if ("scenario" in entry) == ("prior" in entry):
         given = "both scenario and prior" if "prior" in entry else "neither scenario nor prior"
         raise UserError(f"{place}: {given} given, expected one of them")
-    if "images" not in entry:
-        raise UserError(f"{place}: images is missing, expected how many the phase has")
-    images, change = _whole(place, entry, "images", 1), _whole(place, entry, "change", 0)
-    if change > images:
-        raise UserError(f"{place}: change {change} given, expected at most its {images} images")
-    if "prior" not in entry:
+    if "scenario" in entry:
         name, shares = _of_scenario(place, entry["scenario"], entry.get("outliers", 0), folder, class_names)
     elif "outliers" in entry:
         raise UserError(f"{place}: outliers given with prior, which says the share of every class; drop outliers")
@@ -226,21 +214,10 @@ def _phase(place: str, entry: object, folder: Path, class_names: Sequence[str]) 
     return Phase(name, images, shares, change)
 
 
-def _whole(place: str, entry: Mapping[str, Any], key: str, least: int) -> int:
-    value = entry.get(key, 0)
-    if type(value) is not int or value < least:
-        raise UserError(f"{place}: {key} {value!r} given, expected a whole number of at least {least}")
-    return value
-
-
 def _of_scenario(
-    place: str, name_or_path: object, outliers: Any, folder: Path, class_names: Sequence[str]
+    place: str, name_or_path: str, outliers: float, folder: Path, class_names: Sequence[str]
 ) -> tuple[str, dict[int, float]]:
     """Returns the scenario's name, and label -> probability."""
-    if not isinstance(name_or_path, str):
-        raise UserError(f"{place}: {name_or_path!r} given as scenario, expected a name or the path of a YAML file")
-    if not _is_number(outliers) or not 0 <= outliers <= 1:
-        raise UserError(f"{place}: outliers {outliers!r} given, expected a share of 0..1")
     is_path = name_or_path.endswith((".yaml", ".yml"))
     scenario = load_scenario(str(folder / Path(name_or_path).expanduser()) if is_path else name_or_path, class_names)
     if outliers and not scenario.outlier:
@@ -250,20 +227,12 @@ def _of_scenario(
     return scenario.name, {label: share for label, share in shares.items() if share}
 
 
-def _of_prior(place: str, prior: object, class_names: Sequence[str]) -> tuple[str, dict[int, float]]:
+def _of_prior(place: str, prior: dict[str, float], class_names: Sequence[str]) -> tuple[str, dict[int, float]]:
     """Returns the names of the most frequent classes, and label -> probability."""
-    if not isinstance(prior, dict) or not prior:
-        raise UserError(f"{place}: {prior!r} given as prior, expected the share of each class by its name")
-    for name, share in prior.items():
+    for name in prior:
         if name not in class_names:
             raise UserError(f"{place}: prior names '{name}', no class here; {nearest_names(str(name), class_names)}")
-        if not _is_number(share) or not 0 < share < math.inf:
-            raise UserError(f"{place}: prior gives {name} the share {share!r}, expected a number above 0")
     total = math.fsum(prior.values())
     named = sorted(prior, key=prior.__getitem__, reverse=True)[:_CLASSES_IN_A_NAME]
     rest = f" and {len(prior) - len(named)} more" if len(prior) > len(named) else ""
     return ", ".join(named) + rest, {class_names.index(name): share / total for name, share in prior.items()}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

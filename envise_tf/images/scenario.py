@@ -17,17 +17,30 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
-import yaml
-
 from envise_tf.errors import UserError, nearest_names
-from envise_tf.named_files import named_text, place_of, shipped_texts
+from envise_tf.named_files import named_text, parsed_yaml, require_conforming, shipped_texts
 
 Kind = Literal["inlier", "outlier", "absent"]
 
 REST = "rest"
 
-_REQUIRED = ("source", "reason", "inlier", "outlier")
-_KEYS = (*_REQUIRED, "absent")
+_KEYS = ("source", "reason", "inlier", "outlier", "absent")
+_TEXT = {"description": "some text", "type": "string", "pattern": r"\S"}
+_CLASS = {"description": "a class name, in quotes where YAML would not take it for text", "type": "string"}
+_CLASSES = {"description": "a list of class names", "type": "array", "items": _CLASS}
+_SCHEMA: dict[str, Any] = {
+    "description": f"the keys {', '.join(_KEYS)}",
+    "type": "object",
+    "properties": {
+        "source": _TEXT,
+        "reason": _TEXT,
+        "inlier": {**_CLASSES, "description": "a list of at least one class name", "minItems": 1},
+        "outlier": _CLASSES,
+        "absent": {"if": {"const": REST}, "else": _CLASSES},
+    },
+    "required": ["source", "reason", "inlier", "outlier"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -61,29 +74,23 @@ class Scenario:
         return tuple(sorted(label[name] for name in getattr(self, kind)))
 
 
-def list_scenarios() -> list[str]:
-    """Returns the names of the shipped scenarios, sorted."""
-    return sorted(_shipped(""))
-
-
 def load_scenario(name_or_path: str, class_names: Sequence[str]) -> Scenario:
     """Returns a shipped scenario by name, or one read from a YAML file, checked against the classes of a source.
 
     Args:
-        name_or_path: a name of `list_scenarios`, or a path (with a folder or the ending .yaml or .yml).
+        name_or_path: the name of a shipped one, or a path (with a folder or the ending .yaml or .yml).
         class_names: the class of each label of the source.
 
     Raises:
         UserError: there is no such scenario, or it is not one for these classes.
     """
     name, text = named_text(name_or_path, _shipped(""), "scenario")
-    fields = _fields(name, text)
+    fields = parsed_yaml(text, f"scenario {name}", _SCHEMA["description"])
+    require_conforming(fields, _SCHEMA, f"scenario {name}")
     if not class_names:
         raise UserError(f"scenario {name} names classes, but the images have none: choose a labelled source")
     groups = class_groups(fields["source"])
     sets = {kind: _classes(name, fields, kind, groups, class_names) for kind in ("inlier", "outlier", "absent")}
-    if not sets["inlier"]:
-        raise UserError(f"scenario {name} has no inlier class: expected at least one; add some under 'inlier'")
     _check_disjoint(name, sets)
     rest = tuple(c for c in class_names if not any(c in members for members in sets.values()))
     if fields.get("absent", REST) == REST:
@@ -97,45 +104,19 @@ def load_scenario(name_or_path: str, class_names: Sequence[str]) -> Scenario:
 def class_groups(source: str) -> dict[str, tuple[str, ...]]:
     """Returns the named groups of classes that a data set has (the superclasses of CIFAR-100), or none."""
     text = _shipped("groups").get(source)
-    return {group: tuple(members) for group, members in yaml.safe_load(text).items()} if text else {}
+    return (
+        {
+            group: tuple(members)
+            for group, members in parsed_yaml(text, f"groups of {source}", "classes by group").items()
+        }
+        if text
+        else {}
+    )
 
 
 def _shipped(folder: str) -> dict[str, str]:
     """Returns the text of each YAML file in a folder of the shipped scenarios, by its name without the ending."""
     return shipped_texts(resources.files("envise_tf.images") / "scenarios" / folder)
-
-
-def _fields(name: str, text: str) -> dict[str, Any]:
-    """Returns what the YAML says, with every key and the form of every value checked."""
-    try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(
-            f"scenario {name} is not YAML{place_of(error)}: expected the keys {', '.join(_KEYS)}"
-        ) from error
-    if not isinstance(fields, dict):
-        raise UserError(f"scenario {name} holds no keys: expected {', '.join(_KEYS)}")
-    for key in fields:
-        if key not in _KEYS:
-            raise UserError(f"scenario {name} has the unknown key '{key}'; {nearest_names(str(key), _KEYS)}")
-    missing = [key for key in _REQUIRED if key not in fields]
-    if missing:
-        raise UserError(f"scenario {name} lacks {', '.join(missing)}: expected the keys {', '.join(_KEYS)}")
-    for key, value in fields.items():
-        _check_form(name, key, value)
-    return fields
-
-
-def _check_form(name: str, key: str, value: object) -> None:
-    if key in ("source", "reason"):
-        is_right, expected = isinstance(value, str) and bool(value.strip()), "some text"
-    elif key == "absent" and value == REST:
-        return
-    else:
-        is_right = isinstance(value, list) and all(isinstance(member, str) for member in value)
-        expected = "a list of class names, each in quotes where YAML would not take it for text"
-    if not is_right:
-        raise UserError(f"scenario {name} has {value!r} as '{key}': expected {expected}")
 
 
 def _classes(

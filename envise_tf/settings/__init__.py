@@ -3,42 +3,43 @@
 Importing this loads nothing heavy, so that `--help` answers at once.
 """
 
-from envise_tf.settings.commands import (
-    DEMANDS,
-    EvaluateSettings,
-    FitSettings,
-    ImageSettings,
-    Policy,
-    StreamSettings,
-    SweepSettings,
-    TeachSettings,
-    TrainSettings,
-)
+from envise_tf.settings.evaluate import EvaluateSettings
 from envise_tf.settings.parsing import (
     Settings,
     as_yaml,
+    checked_value,
     parsed,
-    parsed_plain,
     preset_file,
     preset_names,
     settings_of_run,
 )
+from envise_tf.settings.places import FilePath, with_absolute_paths
+from envise_tf.settings.ranges import Checked, Count
+from envise_tf.settings.shared import FitSettings, ImageSettings, StudentSettings, TeacherSettings
+from envise_tf.settings.stream import Policy, StreamSettings
+from envise_tf.settings.teach import TeachSettings
+from envise_tf.settings.train import SweepSettings, TrainSettings
 
 __all__ = [
-    "DEMANDS",
+    "Checked",
+    "Count",
     "EvaluateSettings",
+    "FilePath",
     "FitSettings",
     "ImageSettings",
     "Policy",
     "Settings",
     "StreamSettings",
+    "StudentSettings",
     "SweepSettings",
     "TeachSettings",
+    "TeacherSettings",
     "TrainSettings",
     "as_yaml",
+    "checked_value",
     "parsed",
-    "parsed_plain",
     "preset_file",
     "preset_names",
     "settings_of_run",
+    "with_absolute_paths",
 ]

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
+import functools
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from importlib.abc import Traversable
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 
+from envise_tf import __version__
 from envise_tf.errors import UserError, nearest_names
-from envise_tf.settings.commands import EvaluateSettings, StreamSettings, SweepSettings, TeachSettings, TrainSettings
+from envise_tf.named_files import parsed_yaml, read_text
+from envise_tf.settings.help import choices, help_text, plain, positional_names
+from envise_tf.settings.ranges import hints, require_in_range
+from envise_tf.settings.stream import StreamSettings
+from envise_tf.settings.subjects import ordered_names
+from envise_tf.settings.teach import TeachSettings
+from envise_tf.settings.train import SweepSettings, TrainSettings
 
 Settings: TypeAlias = TeachSettings | TrainSettings | SweepSettings | StreamSettings
 
+SettingsT = TypeVar("SettingsT")
 
-SettingsT = TypeVar("SettingsT", TeachSettings, TrainSettings, SweepSettings, StreamSettings)
-
-
-PlainT = TypeVar("PlainT")
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    tuple: "a list of whole numbers, such as [32,64]",
+    list: "a list",
+    dict: "names with their values, such as {name: value}",
+}
+_ENDING = ("help", "version", "print_config")
+"""Flags without a value, after which the process ends."""
 
 
 def preset_names(command: str) -> list[str]:
-    """Returns the names of the presets of a command ("train", "teach" or "stream")."""
-    return sorted(file.name.removesuffix(".yaml") for file in _preset_folder(command).iterdir())
+    """Returns the names of the presets of a command; none for a command that has no presets."""
+    folder = _preset_folder(command)
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir()) if folder.is_dir() else []
 
 
 def preset_file(command: str, name: str) -> Path:
@@ -46,137 +61,224 @@ def preset_file(command: str, name: str) -> Path:
 def parsed(
     settings_class: type[SettingsT], command: str, about: str, argv: Sequence[str] | None = None
 ) -> tuple[SettingsT, bool]:
-    """Returns the settings that a command line asks for, and whether they are those of a run to go on with.
+    """Returns the settings that a command line asks for, and whether they are those of a run to resume.
 
-    A preset is read first, then --config, then every other flag; the later wins. With --print_config the settings
-    are printed as YAML and the process ends.
+    A preset is read first, then --config, then every other flag; the later wins. Settings without a default are words
+    without a flag; if such a setting is a list, it takes all that are left. A flag of a bool needs no value. --help,
+    --version and --print_config print and end the process.
 
     Args:
         settings_class: which settings the command has.
-        command: "train", "teach", "teach --student" or "stream"; its last word is the folder of its presets.
+        command: "train", "teach --student", "export.verify"; its last word is the folder of its presets, if it has any.
         about: what the command does, for --help.
         argv: the words of the command line; None takes the process'.
 
     Raises:
-        UserError: an unknown flag or preset, a value of the wrong type, or --resume beside other flags.
+        UserError: an unknown flag, setting or preset, a value of the wrong type or out of its range, a missing word, or
+            --resume beside other flags.
     """
-    words: list[str] = list(sys.argv[1:] if argv is None else argv)
-    if "--resume" in words:
-        if len(words) != 2 or words[0] != "--resume":
+    presets = preset_names(command)
+    readable = [*(("preset", "resume") if presets else ()), "config"]
+    try:
+        line = _command_line(settings_class, readable, list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        raise UserError(f"{error}; see python -m envise_tf.{command} --help") from None
+    if "help" in line.ending:
+        _printed(help_text(settings_class, command, about, presets))
+    if "version" in line.ending:
+        _printed(f"envise-tf {__version__}\n")
+    if "resume" in line.read:
+        if line.flags or line.bare or len(line.read) > 1:
             raise UserError("--resume takes the folder of a run and no other flag: its settings are those of the run")
-        return settings_of_run(settings_class, words[1]), True
-    printing = "--print_config" in words
-    words, options = _nested_options([word for word in words if word != "--print_config"])
-    parser = _parser(settings_class, command, about)
-    try:
-        chosen = argparse.ArgumentParser(add_help=False)
-        chosen.add_argument("--preset")
-        name = chosen.parse_known_args(words)[0].preset
-        if name is not None:
-            words = ["--config", str(preset_file(command, name)), *words]
-        values = _merged(parser.parse_args(words).as_dict(), options)
-    except _MISTAKES as error:
-        raise _unparsed(error, command) from None
-    settings = settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
-    if printing:
-        print(as_yaml(settings), end="")
-        sys.exit()
+        return settings_of_run(settings_class, line.read["resume"]), True
+    settings = settings_class(**_values(settings_class, command, line))
+    if "print_config" in line.ending:
+        _printed(as_yaml(settings))
     return settings, False
-
-
-def parsed_plain(
-    settings_class: type[PlainT],
-    command: str,
-    about: str,
-    argv: Sequence[str] | None = None,
-    several: Mapping[str, str] | None = None,
-) -> PlainT:
-    """Returns the settings of a command without presets; its first word is the setting that has no default.
-
-    Args:
-        settings_class: a dataclass.
-        command: "evaluate", "export" or "export.verify".
-        about: what the command does, for --help.
-        argv: the words of the command line; None takes the process'.
-        several: the setting that takes all further words, and its help.
-
-    Raises:
-        UserError: the first word is missing, an unknown flag, or a value of the wrong type.
-    """
-    parser = ArgumentParser(prog=f"python -m envise_tf.{command}", description=about, exit_on_error=False)
-    several = several or {}
-    parser.add_class_arguments(settings_class, as_positional=True, skip=set(several))
-    for name, help_text in several.items():
-        parser.add_argument(name, nargs="+", help=help_text)
-    try:
-        return settings_class(**parser.parse_args(argv).as_dict())
-    except _MISTAKES as error:
-        raise _unparsed(error, command) from None
-
-
-_MISTAKES = (ArgumentError, TypeError, ValueError, KeyError)
-"""What the parser raises when a command line does not fit the settings."""
-
-
-def _unparsed(error: Exception, command: str) -> UserError:
-    return UserError(f"{' '.join(str(error).split())}; see python -m envise_tf.{command} --help")
-
-
-def as_yaml(settings: Settings | EvaluateSettings) -> str:
-    """Returns the settings as a YAML text that --config reads."""
-    values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}
-    return yaml.safe_dump(values, sort_keys=False)
 
 
 def settings_of_run(settings_class: type[SettingsT], folder: str) -> SettingsT:
     """Returns the settings that a run was begun with; `out` is the folder.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder holds no run, or its settings are none of this version.
     """
     path = Path(folder) / "settings.yaml"
     if not path.is_file():
-        raise UserError(f"{folder} holds no run to go on with: expected {path}")
-    values = _parser(settings_class, "", "").parse_path(path).as_dict()
-    values["out"] = folder
-    return settings_class(**{field.name: values[field.name] for field in dataclasses.fields(settings_class)})
+        raise UserError(f"{folder} holds no run to resume: expected {path}")
+    return settings_class(**{**_of_file(settings_class, path), "out": folder})
 
 
-def _parser(settings_class: type[SettingsT], command: str, about: str) -> ArgumentParser:
-    parser = ArgumentParser(prog=f"python -m envise_tf.{command}", description=about, exit_on_error=False)
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of settings")
-    if command:
-        parser.add_argument("--preset", help=f"settings to start from: {', '.join(preset_names(command))}")
-    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run")
-    parser.add_class_arguments(settings_class)
-    return parser
+def as_yaml(settings: Any) -> str:
+    """Returns the settings as a YAML text that --config reads."""
+    values = asdict(settings)
+    plain_values = {name: values[name] for name in ordered_names(type(settings))}
+    return yaml.safe_dump(
+        {key: list(value) if isinstance(value, tuple) else value for key, value in plain_values.items()},
+        sort_keys=False,
+    )
 
 
-def _nested_options(words: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Returns the words without `--objectives.NAME.OPTION VALUE`, and these as nested dicts.
+def checked_value(settings_class: type, name: str, given: Any, told: str) -> Any:
+    """Returns a value as its setting takes it: a text from the command line or what YAML says, a list as tuple.
 
-    The parser would let such a flag replace all options of its objective; here the others stay as preset.
+    Args:
+        settings_class: that has the setting.
+        name: of the setting.
+        given: the value.
+        told: how the error begins.
+
+    Raises:
+        UserError: it is of the wrong type, or out of its range.
     """
-    rest: list[str] = []
-    options: dict[str, Any] = {}
-    remaining = iter(words)
-    for word in remaining:
-        flag, equals, value = word.partition("=")
-        keys = flag.removeprefix("--").split(".")
-        if len(keys) == 3 and keys[0] == "objectives":
-            value = value if equals else next(remaining, "")
-            options = _merged(options, {keys[0]: {keys[1]: {keys[2]: yaml.safe_load(value)}}})
+    hint = hints(settings_class)[name]
+    try:
+        value = _converter(settings_class, name).parse_object({name: given})[name]
+    except (ArgumentError, TypeError, ValueError, KeyError):
+        raise UserError(f"{told} expected {_expected(hint)}") from None
+    if value is None and type(None) not in get_args(hint):
+        raise UserError(f"{told} expected {_expected(hint)}")
+    require_in_range(settings_class, name, value, told)
+    return value
+
+
+def _printed(text: str) -> NoReturn:
+    print(text, end="")
+    sys.exit()
+
+
+# --- The command line -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _CommandLine:
+    """The words of a command line.
+
+    Attributes:
+        ending: flags after which the process ends.
+        read: preset, config or resume, with what they name.
+        flags: settings, dotted where an option of one is meant, with their values as given.
+        bare: words without a flag.
+    """
+
+    ending: set[str] = field(default_factory=set)
+    read: dict[str, str] = field(default_factory=dict)
+    flags: list[tuple[str, str]] = field(default_factory=list)
+    bare: list[str] = field(default_factory=list)
+
+
+def _command_line(settings_class: type, readable: list[str], words: list[str]) -> _CommandLine:
+    line = _CommandLine()
+    kinds = {name: plain(hint) for name, hint in hints(settings_class).items()}
+    left = ["--help" if word == "-h" else word for word in words][::-1]
+    while left:
+        word = left.pop()
+        if not word.startswith("--"):
+            line.bare.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        setting, _, option = name.partition(".")
+        if name in _ENDING:
+            line.ending.add(name)
+            continue
+        if name not in readable and (setting not in kinds or (option and kinds[setting] is not dict)):
+            known = [f"--{flag}" for flag in (*_ENDING, *readable, *kinds)]
+            raise UserError(f"no flag is called --{name}; {nearest_names(f'--{name}', known)}")
+        if not equals and kinds.get(name) is bool:
+            value = left.pop() if left and left[-1].lower() in ("true", "false") else "true"
+        elif not equals and not left:
+            raise UserError(f"--{name} given without a value")
+        elif not equals:
+            value = left.pop()
+        if name in readable:
+            line.read[name] = value
         else:
-            rest.append(word)
-    return rest, options
+            line.flags.append((name, value))
+    return line
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def _values(settings_class: type, command: str, line: _CommandLine) -> dict[str, Any]:
+    """Returns the value of each setting that is given, by its name: of the preset, the file, the flags, the words."""
+    values: dict[str, Any] = {}
+    if "preset" in line.read:
+        values |= _of_file(settings_class, preset_file(command, line.read["preset"]))
+    if "config" in line.read:
+        values |= _of_file(settings_class, Path(line.read["config"]).expanduser())
+    for name, text in line.flags:
+        key, _, option = name.partition(".")
+        told = f"--{name} {text} given:"
+        given: Any = text
+        if option:
+            # An option leaves the others of its setting as they are.
+            given = _merged(values.get(key, _default(settings_class, key)) or {}, _nested(option, text, told))
+        values[key] = checked_value(settings_class, key, given, told)
+    return values | _positional(settings_class, command, line.bare, values)
+
+
+def _positional(settings_class: type, command: str, bare: list[str], values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that stand without a flag."""
+    words, found = list(bare), {}
+    for name in positional_names(settings_class):
+        taken = words if plain(hints(settings_class)[name]) is list else words[:1]
+        if taken:
+            found[name] = list(taken) if taken is words else taken[0]
+            words = words[len(taken) :]
+        elif name not in values:
+            raise UserError(f"no {name} given: expected python -m envise_tf.{command} {name.upper()}")
+    if words:
+        raise UserError(f"{words[0]} given: expected a flag before it; see python -m envise_tf.{command} --help")
+    return found
+
+
+def _nested(option: str, text: str, told: str) -> dict[str, Any]:
+    """Returns "a.b" and a YAML text as {a: {b: value}}."""
+    value = parsed_yaml(text, told, "a value")
+    for key in reversed(option.split(".")):
+        value = {key: value}
+    return value
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+# --- Files and types --------------------------------------------------------------------------------------------------
+
+
+def _of_file(settings_class: type, path: Path) -> dict[str, Any]:
+    """Returns the settings that a YAML file gives, by name."""
+    content = parsed_yaml(read_text(path, "settings file"), str(path), "settings by name")
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings: expected them by name, such as seed: 1")
+    known = hints(settings_class)
+    for name in content:
+        if name not in known:
+            raise UserError(f"{path} has the unknown setting {name}; {nearest_names(str(name), known)}")
+    return {
+        name: checked_value(settings_class, name, given, f"{path}: {name} is {given!r},")
+        for name, given in content.items()
+    }
+
+
+@functools.cache
+def _converter(settings_class: type, name: str) -> ArgumentParser:
+    # A parser for each setting: one for all would go through all of them for each.
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument(f"--{name}", type=get_type_hints(settings_class)[name])
+    return parser
+
+
+def _expected(hint: Any) -> str:
+    words = choices(hint)
+    return f"one of {', '.join(words)}" if words else _EXPECTED[plain(hint)]
+
+
+def _default(settings_class: type, name: str) -> Any:
+    return getattr(settings_class(), name)
 
 
 def _preset_folder(command: str) -> Traversable:

@@ -229,9 +229,9 @@ def test_the_command_shows_ratios_machine_overhead_and_commands(folder, tmp_path
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"threads": (0,)}, "threads [0] given: expected at least 1 each"),
-        ({"threads": ()}, "threads [] given: expected at least 1 each"),
-        ({"rounds": 0}, "0 rounds given: expected at least 1"),
+        ({"threads": (0,)}, "--threads [0] given: expected at least 1"),
+        ({"threads": ()}, "--threads [] given: expected at least one number"),
+        ({"rounds": 0}, "--rounds 0 given: expected at least 1"),
         ({"out": "/nowhere/at/all.json"}, "cannot write /nowhere/at/all.json: expected a file in a folder that exists"),
         ({"out": "/"}, "cannot write /: expected a file in a folder that exists"),
         ({"bundle": "/nowhere"}, "there is no bundle /nowhere"),

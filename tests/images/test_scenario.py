@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 
+import envise_tf.images.scenario as scenario_module
 from envise_tf.errors import UserError
 from envise_tf.images.digits import Digits
-from envise_tf.images.scenario import Scenario, class_groups, list_scenarios, load_scenario
+from envise_tf.images.scenario import Scenario, class_groups, load_scenario
 from envise_tf.images.tiny_imagenet import ARCHIVE, class_names
 
 CLASSES = ("apple", "bus", "cat", "dog", "elm")
 CIFAR = tuple(sorted(name for members in class_groups("cifar100").values() for name in members))
-CIFAR_SCENARIOS = [name for name in list_scenarios() if name.startswith("cifar100-")]
-TINY_SCENARIOS = [name for name in list_scenarios() if name.startswith("tiny-imagenet-")]
+SHIPPED = sorted(path.stem for path in (Path(scenario_module.__file__).parent / "scenarios").glob("*.yaml"))
+CIFAR_SCENARIOS = [name for name in SHIPPED if name.startswith("cifar100-")]
+TINY_SCENARIOS = [name for name in SHIPPED if name.startswith("tiny-imagenet-")]
 
 
 def write(folder: Path, **changes) -> str:
@@ -72,21 +74,27 @@ def test_an_explicit_absent_set_must_be_complete(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"inlier": "[]"}, "no inlier class"),
-        ({"reason": None, "outlier": None}, "lacks reason, outlier"),
+        ({"inlier": "[]"}, "inlier is [], expected a list of at least one class name"),
+        (
+            {"reason": None, "outlier": None},
+            "reason, outlier missing, expected the keys source, reason, inlier, outlier, absent",
+        ),
         ({"outliers": "[bus]"}, "unknown key 'outliers'; nearest: outlier"),
-        ({"inlier": "apple"}, "'apple' as 'inlier': expected a list"),
-        ({"inlier": "[no]"}, "[False] as 'inlier'"),
-        ({"outlier": "rest"}, "'rest' as 'outlier'"),
-        ({"source": "3"}, "3 as 'source': expected some text"),
-        ({"reason": ""}, "as 'reason': expected some text"),
+        ({"inlier": "apple"}, "inlier is 'apple', expected a list"),
+        ({"inlier": "[no]"}, "inlier[0] is False, expected a class name, in quotes"),
+        ({"outlier": "rest"}, "outlier is 'rest', expected a list of class names"),
+        ({"source": "3"}, "source is 3, expected some text"),
+        ({"reason": ""}, "reason is None, expected some text"),
     ],
 )
 def test_a_wrong_file_is_a_user_error(tmp_path, changes, told):
     assert told in message(write(tmp_path, **changes))
 
 
-@pytest.mark.parametrize(("text", "told"), [("a: [", "not YAML at line"), ("- a\n", "no keys"), ("", "no keys")])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("a: [", "not YAML at line"), ("- a\n", "['a'], expected the keys source"), ("", "None, expected the keys")],
+)
 def test_what_is_no_mapping_is_a_user_error(tmp_path, text, told):
     path = tmp_path / "x.yaml"
     path.write_text(text)
@@ -95,8 +103,8 @@ def test_what_is_no_mapping_is_a_user_error(tmp_path, text, told):
 
 def test_unknown_names_and_paths_are_user_errors(tmp_path):
     assert "nearest: cifar100-zoo" in message("cifar100-zo")
-    assert "cannot read the scenario file" in message(str(tmp_path / "nowhere.yaml"))
-    assert "cannot read the scenario file" in message(str(tmp_path))
+    assert "cannot read the scenario " in message(str(tmp_path / "nowhere.yaml"))
+    assert "cannot read the scenario " in message(str(tmp_path))
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\xfa")
     assert "not UTF-8" in message(str(binary))
@@ -124,7 +132,7 @@ def test_the_superclasses_are_those_of_the_prepared_set():
 def test_the_shipped_scenarios_are_listed():
     assert len(CIFAR_SCENARIOS) >= 6
     assert len(TINY_SCENARIOS) >= 3
-    assert sorted([*CIFAR_SCENARIOS, *TINY_SCENARIOS, "digits"]) == list_scenarios()
+    assert sorted([*CIFAR_SCENARIOS, *TINY_SCENARIOS, "digits"]) == SHIPPED
 
 
 @pytest.mark.parametrize("name", CIFAR_SCENARIOS)

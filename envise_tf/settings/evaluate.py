@@ -1,0 +1,42 @@
+"""The settings of evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from envise_tf.settings.places import FilePath
+from envise_tf.settings.ranges import Checked, Count, Part, Seed
+
+
+@dataclass(frozen=True)
+class EvaluateSettings(Checked):
+    """Threshold and images.
+
+    Args:
+        run: folder of a finished run of train.
+        data_dir: folder of the prepared data sets; default: that of the run.
+        score: outlier score whose threshold decides who answers; default: agreement, or msp where agreement cannot be
+            fitted.
+        rule: what the threshold promises: risk (disagreement with the teacher among the images that the student
+            answers), recall (share of inliers that it answers) or rate (share of images that it defers).
+        epsilon: for risk, the largest disagreement promised; default: that of the run.
+        recall: for recall, the smallest share of inliers answered.
+        rate: for rate, the largest share of images deferred.
+        confidence: probability with which the promise holds.
+        per_class: choose a threshold for each class that the student predicts.
+        batch_size: images at a time.
+        seed: of the picture of features.
+    """
+
+    run: FilePath
+    data_dir: FilePath | None = None
+    score: str | None = None
+    rule: Literal["risk", "recall", "rate"] = "risk"
+    epsilon: Part | None = None
+    recall: Part = 0.95
+    rate: Part = 0.2
+    confidence: Part = 0.95
+    per_class: bool = False
+    batch_size: Count = 256
+    seed: Seed = 0

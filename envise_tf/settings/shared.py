@@ -1,0 +1,110 @@
+"""Settings that several commands have, one dataclass a subject."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from envise_tf.errors import UserError
+from envise_tf.settings.places import FilePath, StudentPlace, TeacherPlace
+from envise_tf.settings.ranges import Checked, Count, NotAll, Positive, Seed, Share, Side
+
+
+@dataclass(frozen=True)
+class ImageSettings(Checked):
+    """Images.
+
+    Args:
+        source: digits, tiny_imagenet, a data set of TensorFlow Datasets such as cifar100, or a folder with one
+            sub-folder per class.
+        data_dir: folder of the prepared data sets; default: TFDS_DATA_DIR, or that of TensorFlow Datasets.
+        image_size: side of the images in pixels; default: that of the source, or of the teacher.
+        protocol: disjoint gives teacher and stream different halves of the training split, shared gives both all of it.
+    """
+
+    source: FilePath | None = None
+    data_dir: FilePath | None = None
+    image_size: Side | None = None
+    protocol: Literal["disjoint", "shared"] = "disjoint"
+
+
+@dataclass(frozen=True)
+class TeacherSettings(Checked):
+    """Teacher.
+
+    Args:
+        teacher: a shipped teacher such as cifar100-disjoint, a run of teach, a .keras file, a SavedModel, or a network
+            of Keras Applications such as MobileNetV2.
+        teacher_classes: text file with one class name per line, for a teacher of your own.
+        teacher_range: pixel values that a teacher of your own expects; raw is 0..255, unit 0..1, symmetric -1..1.
+    """
+
+    teacher: TeacherPlace = "digits-disjoint"
+    teacher_classes: FilePath | None = None
+    teacher_range: Literal["raw", "unit", "symmetric", "torch", "caffe"] = "raw"
+
+
+@dataclass(frozen=True)
+class StudentSettings(Checked):
+    """Student.
+
+    Args:
+        student_init: scratch, generic (the student shipped beside the teacher), or the path of a student.keras.
+        widths: channels of each stage, multiples of 32.
+        blocks: binary convolutions in each stage.
+        twin: use the real-valued counterpart in place of the binary student.
+        objectives: losses by name, each with its weight and options, such as --objectives.soft_label.weight 1; see
+            docs/objectives.md.
+    """
+
+    student_init: StudentPlace = "scratch"
+    widths: tuple[Count, ...] = (32, 64, 128)
+    blocks: tuple[Count, ...] = (4, 4, 4)
+    twin: bool = False
+    objectives: dict[str, dict[str, Any]] = dataclasses.field(
+        default_factory=lambda: {
+            "soft_label": {"weight": 1.0, "temperature": 2.0},
+            "attention_triplet": {"weight": 1.0, "margin": 0.5},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class FitSettings(Checked):
+    """Training.
+
+    Args:
+        windows: length of the training, in windows.
+        window: images per window; each ends with a checkpoint, a measurement and a line of the log.
+        batch_size: images per step, over all replicas.
+        learning_rate: its peak, from which it falls to zero along a cosine.
+        warmup: share of the steps over which the rate rises from zero.
+        flip: mirror images at random.
+        shift: largest random shift, as a share of the side.
+        cutout: side of a grey square laid over each image, as a share of the side.
+        precision: mixed_bfloat16 is about twice as fast on processors with AVX512-BF16 or AMX.
+        strategy: devices that train together: one, all GPUs of this machine (mirrored), the processes of TF_CONFIG
+            (multi_worker) or a TPU; see docs/distributed.md.
+        seed: the same settings and seed give the same network.
+    """
+
+    windows: Count = 30
+    window: Count = 1000
+    batch_size: Count = 64
+    learning_rate: Positive = 2e-3
+    warmup: NotAll = 0.1
+    flip: bool = False
+    shift: Share = 0.1
+    cutout: Share = 0.0
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    strategy: Literal["one", "mirrored", "multi_worker", "tpu"] = "one"
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size > self.window:
+            raise UserError(
+                f"--window {self.window} with --batch_size {self.batch_size} given: "
+                "expected at least one batch per window"
+            )
