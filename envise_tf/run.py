@@ -17,7 +17,7 @@ from typing import Any
 from envise_tf import __version__
 from envise_tf.errors import UserError
 from envise_tf.files import require_writable, whole
-from envise_tf.settings import Settings, as_yaml
+from envise_tf.settings import Settings, as_yaml, with_absolute_paths
 
 _LEAST_FREE_BYTES = 500 * 2**20
 
@@ -53,8 +53,11 @@ class Run:
         return run
 
     def begin(self, settings: Settings) -> None:
-        """Writes the settings; from here on the run can be resumed, so all that resuming needs is written before."""
-        self.write(self.settings_file, as_yaml(settings))
+        """Writes the settings; from here on the run can be resumed, so all that resuming needs is written before.
+
+        Paths are written as absolute ones: the run may be resumed, evaluated and exported from another folder.
+        """
+        self.write(self.settings_file, as_yaml(with_absolute_paths(settings)))
 
     @property
     def settings_file(self) -> Path:

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from envise_tf import progress
 from envise_tf.errors import UserError
 from envise_tf.run import Run
-from envise_tf.settings import SweepSettings, settings_of_run
+from envise_tf.settings import SweepSettings, settings_of_run, with_absolute_paths
 from envise_tf.tuning.ranking import FIGURES
 from envise_tf.tuning.report import shown, write_sweep_report
 from envise_tf.tuning.runner import Runner
@@ -113,7 +113,10 @@ def _wait_for_chief(run: Run) -> None:
 
 
 def _require_same(settings: SweepSettings, space: str, run: Run) -> None:
-    stored, asked = (dataclasses.asdict(each) for each in (stored_settings(str(run.folder)), settings))
+    # Stored with absolute paths, see `Run.begin`.
+    stored, asked = (
+        dataclasses.asdict(with_absolute_paths(each)) for each in (stored_settings(str(run.folder)), settings)
+    )
     for name in asked:
         if name not in (*_MAY_CHANGE, "space") and asked[name] != stored[name]:
             raise UserError(

@@ -124,7 +124,8 @@ class PhotographFrames(Frames):
     def __init__(self, folder: str, size: int, paths: Sequence[str] | None = None) -> None:
         self.size = _checked_size(size)
         self.unreadable: set[str] = set()
-        path = Path(folder).expanduser()
+        # Absolute, because a run that lists these paths may be resumed from another folder.
+        path = Path(folder).expanduser().absolute()
         self.name = path.resolve().name
         if not path.is_dir():
             raise UserError(f"there is no folder {path}: expected one of JPEG, PNG or WebP files; check the path")

@@ -18,7 +18,7 @@ def load_source(name: str, data_dir: str | None = None, size: int | None = None)
     Args:
         name: "digits", "tiny_imagenet", a data set of TensorFlow Datasets, or the path of a folder of images.
         data_dir: where data sets are prepared or their archives lie.
-        size: side in pixels that images are resized to; None keeps the source's own.
+        size: side in pixels that the central square of each image is resized to; None keeps the source's own.
 
     Raises:
         UserError: no such source, it cannot be read, or its images differ in size and none is given.
@@ -38,11 +38,15 @@ def load_source(name: str, data_dir: str | None = None, size: int | None = None)
         from envise_tf.images.tfds import TensorFlowDataset
 
         source = TensorFlowDataset(name, data_dir)
-    return source if source.size == _required(size or source.size, name) else _Resized(source, size or 0)
+    return source if source.size == _required(size or source.size, name) else _Squared(source, size or 0)
 
 
-class _Resized(Source):
-    """Another source, its images resized to size x size (bilinear, antialiased)."""
+class _Squared(Source):
+    """Another source, each image cut to its central square and resized to size x size (bilinear, antialiased).
+
+    The way of `photographs.central_square`, so that training sees what a phone, a folder and a video show. A box is
+    given in shares of the square; what lies outside of it is cut off, and nothing is left of a box that it misses.
+    """
 
     def __init__(self, source: Source, size: int) -> None:
         self.name, self.class_names, self.size = source.name, source.class_names, size
@@ -50,14 +54,36 @@ class _Resized(Source):
         self._source = source
 
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
-        return self._source.examples(split, labels).map(self._resized, tf.data.AUTOTUNE, deterministic=True)
+        return self._source.examples(split, labels).map(self._squared, tf.data.AUTOTUNE, deterministic=True)
 
     def count(self, split: Split, labels: Collection[int] | None = None) -> int:
         return self._source.count(split, labels)
 
-    def _resized(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        resized = tf.image.resize(example["image"], (self.size, self.size), antialias=True)
-        return {**example, "image": tf.saturate_cast(tf.round(resized), tf.uint8)}
+    def _squared(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        image = example["image"]
+        sides = tf.shape(image)[:2]
+        side = tf.reduce_min(sides)
+        first = (sides - side) // 2
+        square = tf.slice(image, [first[0], first[1], 0], [side, side, 3])
+        square.set_shape((None, None, 3))
+        resized = tf.image.resize(square, (self.size, self.size), antialias=True)
+        squared = {**example, "image": tf.saturate_cast(tf.round(resized), tf.uint8)}
+        if self.has_boxes:
+            squared["box"] = _in_square(example["box"], *(tf.cast(part, tf.float32) for part in (sides, first, side)))
+        return squared
+
+
+def _in_square(box: tf.Tensor, sides: tf.Tensor, first: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
+    """Returns a box in shares of a square of the image.
+
+    Args:
+        box: float32 (4,), ymin, xmin, ymax, xmax in shares of the image's sides.
+        sides: float32 (2,), height and width of the image in pixels.
+        first: float32 (2,), the first row and column of the square.
+        side: float32 (), of the square in pixels.
+    """
+    pixels = box * tf.tile(sides, [2]) - tf.tile(first, [2])
+    return tf.clip_by_value(pixels / side, 0.0, 1.0)
 
 
 def _required(size: int | None, name: str) -> int:

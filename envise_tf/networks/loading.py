@@ -46,14 +46,14 @@ def load_classifier(reference: str, pixel_range: PixelRange = "raw", classes_fil
         classes_file: text file with one class name per line; its names take precedence over the network's own.
 
     Raises:
-        UserError: nothing is found under that name, Keras 2 cannot load it, or it is not a classifier of RGB images.
+        UserError: nothing is found under that name, Keras 2 cannot load it, or it takes no square RGB images.
     """
     given = () if classes_file is None else _names_in(Path(classes_file))
     names: tuple[str, ...] = ()
     if reference in shipped_names("teacher"):
         model = shipped_network(reference, "teacher")
         names = tuple(card(reference, "teacher")["class_names"])
-    elif reference in APPLICATIONS:
+    elif reference in APPLICATIONS and not Path(reference).exists():
         model = keras_application(reference, 224, IMAGENET_CLASSES, "imagenet")
     else:
         path = Path(reference)
@@ -121,6 +121,9 @@ def _with_uint8_input(model: tf.keras.Model, pixel_range: PixelRange, reference:
 
 
 def _checked(classifier: Classifier, reference: str) -> Classifier:
+    height, width = classifier.model.input_shape[1:3]
+    if height != width:
+        raise UserError(f"{reference} takes images of {height}x{width} pixels: expected square ones, or of any size")
     output = classifier.model.output_shape
     if not isinstance(output, tuple) or len(output) != 2:
         raise UserError(f"{reference} gives output of shape {output}: expected (batch, classes)")

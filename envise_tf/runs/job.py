@@ -19,6 +19,7 @@ from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.loading import Classifier, load_classifier
 from envise_tf.prior.frequent import frequent_predictions
+from envise_tf.runs.teacher import require_size, shared_size, with_class_names
 from envise_tf.settings import TrainSettings
 
 
@@ -76,9 +77,11 @@ def found_job(settings: TrainSettings) -> Job:
     tested = _tested(settings, teacher)
     scenario = _scenario(settings, tested)
     stream = _stream(settings, teacher, tested, scenario)
-    _require_size(teacher, stream.source, settings)
+    require_size(teacher, settings.teacher, stream.source.size, stream.source.name)
+    names = ((), "") if tested is None else (tested.class_names, tested.name)
+    teacher = with_class_names(teacher, settings.teacher, *names)
     held_back = dataclasses.replace(stream, part="held_back", prior=None)
-    return Job(settings, _named(teacher, tested, settings), tested, scenario, stream, held_back, objectives)
+    return Job(settings, teacher, tested, scenario, stream, held_back, objectives)
 
 
 def learned_classes(job: Job) -> list[int]:
@@ -128,9 +131,7 @@ def _stream(settings: TrainSettings, teacher: Classifier, tested: Source | None,
     shape = (settings.window, settings.batch_size, settings.seed)
     folder = settings.stream or (settings.source if tested is None else None)
     if folder is not None:
-        size = settings.image_size or teacher.size
-        if size is None:
-            raise UserError(f"teacher {settings.teacher} takes images of any size: give the side as --image_size")
+        size = shared_size(teacher, settings.teacher, settings.image_size)
         # The teacher has never seen a user's own photographs: all of them may stream.
         return Stream(Folder(folder, size, labelled=False), settings.part, "shared", None, None, *shape)
     assert tested is not None
@@ -147,28 +148,6 @@ def _prior(shares: dict[str, float], source: Source) -> dict[int, float]:
         if not share > 0:
             raise UserError(f"prior gives {name} the share {share}: expected more than 0")
     return {source.class_names.index(name): share for name, share in shares.items()}
-
-
-def _require_size(teacher: Classifier, source: Source, settings: TrainSettings) -> None:
-    if teacher.size not in (None, source.size):
-        raise UserError(
-            f"teacher {settings.teacher} takes {teacher.size}x{teacher.size} images, but those of {source.name} are "
-            f"{source.size}x{source.size}: give --image_size {teacher.size}, or another --teacher"
-        )
-
-
-def _named(teacher: Classifier, tested: Source | None, settings: TrainSettings) -> Classifier:
-    """Returns the teacher with a name for each class: its own, the tested source's, or a number."""
-    if teacher.class_names:
-        return teacher
-    if tested is None:
-        return dataclasses.replace(teacher, class_names=tuple(f"class_{i}" for i in range(teacher.classes)))
-    if len(tested.class_names) != teacher.classes:
-        raise UserError(
-            f"teacher {settings.teacher} has {teacher.classes} classes, {tested.name} has {len(tested.class_names)}: "
-            "say what the teacher's are with --teacher_classes FILE"
-        )
-    return dataclasses.replace(teacher, class_names=tested.class_names)
 
 
 def _teacher_class(job: Job, name: str) -> int:

@@ -43,6 +43,7 @@ from envise_tf.measures.gie import gie
 from envise_tf.networks.loading import Classifier, load_classifier, load_generic
 from envise_tf.networks.macs import macs
 from envise_tf.run import Run, provenance
+from envise_tf.runs.teacher import require_size, shared_size, with_class_names
 from envise_tf.settings import Policy, StreamSettings
 from envise_tf.stream.lifecycle import Answered, Lifecycle, Work
 from envise_tf.stream.record import ANSWERS, COUNTS, Record, as_figures, read_record
@@ -120,24 +121,11 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
             "--images and --video"
         )
     frames = _phased(settings) if settings.phases is not None else _own(settings, teacher, run)
-    if teacher.size not in (None, frames.size):
-        raise UserError(
-            f"teacher {settings.teacher} takes {teacher.size}x{teacher.size} images, but those of {frames.name} are "
-            f"{frames.size}x{frames.size}: give --image_size {teacher.size}, or another --teacher"
-        )
-    names = _class_names(teacher, frames)
-    number = {name: index for index, name in enumerate(names)}
+    require_size(teacher, settings.teacher, frames.size, frames.name)
+    teacher = with_class_names(teacher, settings.teacher, frames.class_names, frames.name)
+    number = {name: index for index, name in enumerate(teacher.class_names)}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
-    return Sight(frames, dataclasses.replace(teacher, class_names=names), truth)
-
-
-def _class_names(teacher: Classifier, frames: Frames) -> tuple[str, ...]:
-    """Returns a name for each of the teacher's classes: its own, the frames', or a number."""
-    if teacher.class_names:
-        return teacher.class_names
-    if len(frames.class_names) == teacher.classes:
-        return frames.class_names
-    return tuple(f"class_{i}" for i in range(teacher.classes))
+    return Sight(frames, teacher, truth)
 
 
 def _phased(settings: StreamSettings) -> Frames:
@@ -148,9 +136,7 @@ def _phased(settings: StreamSettings) -> Frames:
 
 
 def _own(settings: StreamSettings, teacher: Classifier, run: Run) -> Frames:
-    size = settings.image_size or teacher.size
-    if size is None:
-        raise UserError(f"teacher {settings.teacher} takes images of any size: give the side as --image_size")
+    size = shared_size(teacher, settings.teacher, settings.image_size)
     if settings.video is not None:
         return VideoFrames(settings.video, size, settings.every)
     paths = run.read_json(_FRAMES)["paths"] if (run.folder / _FRAMES).exists() else None

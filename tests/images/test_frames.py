@@ -270,3 +270,12 @@ def test_every_and_the_size_must_be_at_least_one(tmp_path):
     path = str(video(tmp_path / "a.avi", shades(2)))
     assert "every 0 given: expected at least 1" in message(lambda: VideoFrames(path, 8, 0))
     assert "image size 0 given" in message(lambda: VideoFrames(path, 0))
+
+
+def test_a_list_of_photographs_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "photos" / "a.png")
+    monkeypatch.chdir(tmp_path)
+    paths = PhotographFrames("photos", 8).paths
+    monkeypatch.chdir("/")
+    assert [frame.number for frame in PhotographFrames(str(tmp_path / "photos"), 8, paths).frames(0)] == [0]

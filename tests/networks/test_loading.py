@@ -52,6 +52,19 @@ def test_a_network_of_float_images_gets_the_pixels_it_expects(tmp_path, pixel_ra
     np.testing.assert_allclose(loaded(IMAGES), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("sides", [(32, 48), (48, None)])
+def test_a_network_of_images_that_are_not_square_is_refused(tmp_path, sides):
+    model = tf.keras.Sequential([tf.keras.Input((*sides, 3)), layers.Conv2D(4, 3), layers.GlobalMaxPooling2D()])
+    model.save(tmp_path / "teacher.keras")
+    assert f"takes images of {sides[0]}x{sides[1]} pixels: expected square ones" in refusal(f"{tmp_path}/teacher.keras")
+
+
+def test_a_path_goes_before_the_name_of_a_keras_application(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    network().save("MobileNetV2", save_format="tf")
+    assert load_classifier("MobileNetV2").classes == 5
+
+
 def test_a_network_that_takes_any_size_has_none(tmp_path):
     model = tf.keras.Sequential([tf.keras.Input((None, None, 3)), layers.Conv2D(4, 3), layers.GlobalMaxPooling2D()])
     model.save(tmp_path / "teacher.keras")

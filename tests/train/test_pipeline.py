@@ -14,6 +14,7 @@ from commands import error_line
 from PIL import Image
 
 from envise_tf.errors import storage_problem
+from envise_tf.evaluate import __main__ as evaluate
 from envise_tf.train.__main__ import main
 
 NETWORK = ["--widths", "[32]", "--blocks", "[1]", "--tensorboard", "false"]
@@ -109,7 +110,8 @@ def test_the_twin_beside_the_student_is_a_run_of_its_own(finished, tmp_path, cap
     assert "--with_twin" in error_of(capsys, "--with_twin", "true", "--twin", "true")
 
 
-def test_a_teacher_and_a_folder_of_photographs_are_enough(tmp_path):
+def test_a_teacher_and_a_folder_of_photographs_are_enough_and_the_run_is_evaluated_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     photos = tmp_path / "photos"
     photos.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (60, 40, 40, 3), np.uint8)
@@ -126,9 +128,12 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough(tmp_path):
     )
     teacher.layers[-1].set_weights([np.random.default_rng(1).normal(size=(8, 5)), np.zeros(5)])
     teacher.save(tmp_path / "mine.keras")
-    given = ["--teacher", f"{tmp_path}/mine.keras", "--teacher_range", "unit", "--stream", str(photos)]
+    given = ["--teacher", "mine.keras", "--teacher_range", "unit", "--stream", "photos", "--evaluate", "false"]
     length = ["--windows", "1", "--window", "32", "--batch_size", "16", "--classes", "all"]
-    main([*given, *length, *NETWORK, "--out", str(tmp_path / "run")])
+    main([*given, *length, *NETWORK, "--out", "run"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    evaluate.main(["../run"])
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["class_names"] == [f"class_{i}" for i in range(5)]
     assert result["unreadable_files"] == 1

@@ -1,0 +1,67 @@
+"""How a teacher fits the images of a job: the side that both have, and what its classes are called."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from envise_tf.errors import UserError
+from envise_tf.networks.loading import Classifier
+
+
+def shared_size(teacher: Classifier, reference: str, image_size: int | None) -> int:
+    """Returns the side in pixels that photographs get: the one asked for, or the teacher's.
+
+    Args:
+        teacher: says which it takes.
+        reference: what the user calls the teacher.
+        image_size: the one asked for, if any.
+
+    Raises:
+        UserError: none is asked for, and the teacher takes any.
+    """
+    size = image_size or teacher.size
+    if size is None:
+        raise UserError(f"teacher {reference} takes images of any size: give the side as --image_size")
+    return size
+
+
+def require_size(teacher: Classifier, reference: str, size: int | None, shown: str) -> None:
+    """Returns if the teacher takes images of that side.
+
+    Args:
+        teacher: says which it takes.
+        reference: what the user calls the teacher.
+        size: side in pixels.
+        shown: what the images are called.
+
+    Raises:
+        UserError: it takes another.
+    """
+    if teacher.size not in (None, size):
+        raise UserError(
+            f"teacher {reference} takes {teacher.size}x{teacher.size} images, but those of {shown} are {size}x{size}: "
+            f"give --image_size {teacher.size}, or another --teacher"
+        )
+
+
+def with_class_names(teacher: Classifier, reference: str, names: Sequence[str], shown: str) -> Classifier:
+    """Returns the teacher with a name for each class: its own, that of the images, or a number if these have none.
+
+    Args:
+        teacher: perhaps without names.
+        reference: what the user calls the teacher.
+        names: the classes of the images, in the teacher's order; none if they have no labels.
+        shown: what the images are called.
+
+    Raises:
+        UserError: the images have another number of classes than a teacher without names.
+    """
+    if teacher.class_names:
+        return teacher
+    if names and len(names) != teacher.classes:
+        raise UserError(
+            f"teacher {reference} has {teacher.classes} classes, {shown} has {len(names)}: "
+            "say what the teacher's are with --teacher_classes FILE"
+        )
+    return dataclasses.replace(teacher, class_names=tuple(names) or tuple(f"class_{i}" for i in range(teacher.classes)))
