@@ -1,4 +1,4 @@
-"""The error a user can mend, and how a command reports it."""
+"""The error that a user can correct, and how a command reports it."""
 
 from __future__ import annotations
 

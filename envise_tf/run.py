@@ -98,7 +98,7 @@ class Run:
             write(unfinished)
 
     def log(self, windows: int) -> list[dict[str, Any]]:
-        """Returns the log's entries of the first `windows` windows, one a window."""
+        """Returns the log's entries of the first `windows` windows, one per window."""
         if not self.log_file.exists():
             return []
         lines = self.log_file.read_text().splitlines()

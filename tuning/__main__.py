@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from envise_tf.errors import reports_user_errors
 from envise_tf.settings import SweepSettings, parsed
 
-ABOUT = "Search the settings of a training: many short trainings, each measured on held-back stream images."
+ABOUT = "Search the settings of a training: many short trials, each measured on held-back stream images."
 
 
-@reports_user_errors("start again with the same words, or with --resume, to go on")
+@reports_user_errors("resume with the same command, or with --resume RUN")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings and runs the sweep's trials into its folder."""
     settings, resumed = parsed(SweepSettings, "tuning", ABOUT, argv)

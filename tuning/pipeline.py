@@ -69,7 +69,7 @@ def stored_settings(folder: str) -> SweepSettings:
         UserError: the folder holds no sweep.
     """
     if not (Path(folder) / SPACE_FILE).is_file():
-        raise UserError(f"{folder} holds no sweep to go on with: expected {Path(folder) / SPACE_FILE}")
+        raise UserError(f"{folder} holds no sweep to resume: expected {Path(folder) / SPACE_FILE}")
     settings = settings_of_run(SweepSettings, folder)
     return dataclasses.replace(settings, space=str(Path(folder) / SPACE_FILE))
 
@@ -120,7 +120,7 @@ def _require_same(settings: SweepSettings, space: str, run: Run) -> None:
     for name in asked:
         if name not in (*_MAY_CHANGE, "space") and asked[name] != stored[name]:
             raise UserError(
-                f"{run.folder} holds a sweep with {name} {stored[name]}, here it is {asked[name]}: go on with it by "
+                f"{run.folder} holds a sweep with {name} {stored[name]}, here it is {asked[name]}: resume it with "
                 f"--resume {run.folder}, or give another --out"
             )
     if yaml.safe_load(space) != yaml.safe_load((run.folder / SPACE_FILE).read_text("utf-8")):

@@ -30,7 +30,7 @@ class Folder(Source):
     - `CLASS/**`: every fifth file of a class, by name, is a test image (our choice), the first one included.
     - images in `path` itself and no class folders: unlabelled, and without a test split.
 
-    Classes are sorted by name; a folder without images is none, and names that start with a dot are passed over.
+    Classes are sorted by name; a folder without images is no class, and names that start with a dot are skipped.
     Each image is turned upright by its EXIF tag, cut to its central square, and resized to `size` x `size`
     (bilinear, antialiased); transparency is laid over white. The order is one fixed shuffle of the sorted paths, so
     that the classes are mixed and two runs agree.
@@ -172,7 +172,7 @@ def _classes(path: Path) -> dict[str, list[str]]:
 def _warn_of_loose_files(path: Path) -> None:
     loose = sorted(entry.name for entry in path.iterdir() if is_image(entry.name))
     if loose:
-        _LOG.warning("passed over %d images beside the class folders of %s, such as %s", len(loose), path, loose[0])
+        _LOG.warning("skipped %d images beside the class folders of %s, such as %s", len(loose), path, loose[0])
 
 
 def _shuffled(files: list[_File]) -> list[_File]:

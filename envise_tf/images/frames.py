@@ -1,8 +1,8 @@
 """A stream in its order: every image once, numbered, from any number on.
 
-A training may take its images as they come; a stream that is answered may not. Each image has a position, counted
-from 0, which stays with it in every record. A file that cannot be read leaves a gap in the numbers, so that a run
-that was cut off goes on at its next position with exactly the images that it would have seen.
+A training may take images in any order; a stream that is answered keeps its own. Each image has a position, counted
+from 0, by which every record names it. A file that cannot be read leaves a gap in the numbers, so that an interrupted
+run resumes at its next position with exactly the images that it would have seen.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from envise_tf.images.source import UNLABELLED
 _LOG = logging.getLogger("envise_tf")
 
 NO_PHASE = -1
-"""The phase of an image of which none is known."""
+"""The phase of an image whose phase is unknown."""
 
 _WORKERS = 4
 _AHEAD = 64
@@ -111,8 +111,8 @@ class PhotographFrames(Frames):
     Args:
         folder: the folder.
         size: height and width in pixels of the images that come out, >= 1.
-        paths: the files and their order, in place of a new list: the `paths` of an earlier run, which a run that goes
-            on needs where files have come since. One that is gone counts as unreadable.
+        paths: the files and their order, in place of a new list: the `paths` of an earlier run, which a resumed run
+            needs where files have been added since. One that is gone counts as unreadable.
 
     Attributes:
         paths: the files in the order of the stream; the index is the position.
@@ -163,7 +163,7 @@ class VideoFrames(Frames):
     Args:
         path: the file.
         size: height and width in pixels of the images that come out, >= 1.
-        every: 1 takes each frame, 25 one a second of a common video.
+        every: 1 takes each frame, 25 one per second of a common video.
 
     Raises:
         UserError: no such file, it is no video, or no frame of it can be decoded.

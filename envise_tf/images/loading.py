@@ -1,4 +1,4 @@
-"""Sources of images by name: data sets, archives and folders, at the side that is asked for."""
+"""Sources of images by name: data sets and folders, their images square and of the side that is asked for."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def images_below(folder: str | Path) -> list[str]:
-    """Returns the paths of all images below a folder, sorted; names that start with a dot are passed over."""
+    """Returns the paths of all images below a folder, sorted; names that start with a dot are skipped."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Scenarios: which classes a phone really meets (inlier), which it seldom meets (outlier), and which never (absent).
+"""Scenarios: which classes a phone meets every day (inlier), which rarely (outlier), and which never (absent).
 
 A scenario is a YAML file, shipped in `scenarios/` or the user's own:
 
@@ -52,8 +52,8 @@ class Scenario:
         source: the data set it is made for, such as "cifar100".
         reason: a sentence that says why these classes come together.
         inlier: the classes that the stream shows, at least one.
-        outlier: the classes that are rare and must be told from the inliers; nobody but the teacher sees them early.
-        absent: the classes that never come.
+        outlier: the rare classes, to be told from the inliers; only the teacher sees them before testing.
+        absent: the classes that never occur.
     """
 
     name: str

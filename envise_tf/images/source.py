@@ -19,7 +19,7 @@ class Source(abc.ABC):
     """A set of images with two splits, read as a tf.data pipeline; nothing but file names is held in memory.
 
     Responsible for finding, decoding and fingerprinting images. Not for choosing which of them a stream draws
-    (`stream.py`) nor for changing pixels (`augmentation.py`).
+    (`windows.py`) nor for changing pixels (`augmentation.py`).
     """
 
     name: str

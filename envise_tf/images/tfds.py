@@ -37,7 +37,7 @@ class TensorFlowDataset(Source):
         self.has_boxes = "bbox" in features and _is_box(features["bbox"])
 
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
-        # Images stay encoded until the label filter has passed: decoding is the dear part of a pass.
+        # Images stay encoded until the label filter has passed: decoding is the expensive part of a pass.
         encoded = self._encoded(split, labels)
         return encoded.map(self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 

@@ -1,7 +1,7 @@
 """An unlabelled stream: shuffled passes over a source, thinned to the class prior that a scenario asks for.
 
 The stream comes in windows of a fixed number of images. Window w depends on the seed and on w alone, never on the
-windows before it; that is what lets a killed run go on with exactly the images it would have seen. Labels decide
+windows before it; so a resumed run sees exactly the images that it would have seen. Labels decide
 only which images a simulated stream shows; they do not leave this module unless they are asked for by name.
 """
 
@@ -28,7 +28,7 @@ _BATCHES_A_WINDOW = 2**24
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What `augmented` does to each training image; see there."""
+    """What is done to each training image; the options of `augmentation.augmented`."""
 
     flip: bool = False
     shift: float = 0.0
@@ -46,8 +46,8 @@ class Stream:
         protocol: whether teacher and stream have disjoint halves.
         labels: the labels that the stream shows; None shows all.
         prior: share of each of these labels in the stream, label -> probability; None keeps the source's own.
-        window: images a window.
-        batch_size: images a batch; the last incomplete batch of a window is dropped.
+        window: images per window.
+        batch_size: images per batch; the last incomplete batch of a window is dropped.
         seed: the same seed gives the same stream.
     """
 
@@ -62,7 +62,9 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not 0 < self.batch_size <= self.window:
-            raise UserError(f"window {self.window}, batch_size {self.batch_size}: expected at least one batch a window")
+            raise UserError(
+                f"window {self.window}, batch_size {self.batch_size}: expected at least one batch per window"
+            )
 
     @property
     def batches_a_window(self) -> int:

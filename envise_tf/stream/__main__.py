@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from envise_tf.errors import reports_user_errors
 from envise_tf.settings import StreamSettings, parsed
 
-ABOUT = "Answer a stream of images with a student that adapts to it, and adapts again when it changes."
+ABOUT = "Answer a stream of images with a student that adapts to it, and adapts again whenever it changes."
 
 
-@reports_user_errors("start again with --resume to go on")
+@reports_user_errors("resume with --resume RUN")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, answers the stream and writes its report."""
     settings, resumed = parsed(StreamSettings, "stream", ABOUT, argv)

@@ -14,7 +14,7 @@ ABOUT = (
 ABOUT_STUDENT = "Distil a generic student over all the teacher's classes, on the teacher's own images."
 
 
-@reports_user_errors("start again with --resume to go on")
+@reports_user_errors("resume with --resume RUN")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, trains the network and writes it to the run's folder."""
     words = list(sys.argv[1:] if argv is None else argv)

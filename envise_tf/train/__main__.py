@@ -10,7 +10,7 @@ from envise_tf.settings import TrainSettings, parsed
 ABOUT = "Distil a binary student from a frozen teacher, on an unlabelled stream of images."
 
 
-@reports_user_errors("start again with --resume to go on")
+@reports_user_errors("resume with --resume RUN")
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, distils the student into the run's folder and evaluates it."""
     settings, resumed = parsed(TrainSettings, "train", ABOUT, argv)

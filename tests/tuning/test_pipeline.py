@@ -167,7 +167,7 @@ def test_mistakes_are_told_before_the_first_trial(words, named, capsys, tmp_path
 def test_a_folder_without_a_sweep_cannot_be_resumed(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["--resume", str(tmp_path)])
-    assert "holds no run to go on with" in capsys.readouterr().err
+    assert "holds no run to resume" in capsys.readouterr().err
 
 
 def test_a_chief_gives_the_trial_of_a_killed_worker_to_another(tmp_path, space):
