@@ -39,6 +39,7 @@ setup(
     },
     # constraints.txt pins the versions that are tested together; docs/install.md says why some are as old as they are.
     install_requires=[
+        "docstring-parser",
         "importlib_resources",  # TensorFlow Datasets needs it and does not ask for it
         "jinja2",
         "jsonargparse[signatures]",

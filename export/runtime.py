@@ -189,11 +189,6 @@ class Cascade:
         """
         return cls(load_bundle(folder), builtin, threads)
 
-    @property
-    def teacher_is_loaded(self) -> bool:
-        """Whether an image has been deferred yet."""
-        return self._teacher is not None
-
     def classify(self, image: np.ndarray) -> Answer:
         """Returns the answer for one image.
 
