@@ -4,7 +4,7 @@ import pytest
 
 from envise_tf.errors import UserError
 from envise_tf.run import Run, provenance
-from envise_tf.settings import TrainSettings
+from envise_tf.settings import TrainSettings, settings_of_run
 
 
 def test_a_planned_run_writes_nothing_until_it_begins(tmp_path):
@@ -55,3 +55,14 @@ def test_provenance_names_versions_commit_machine_and_date():
     found = provenance()
     assert found["versions"]["tensorflow"].startswith("2.16")
     assert set(found) == {"versions", "git_commit", "machine", "date"}
+
+
+def test_a_run_keeps_absolute_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "data"):
+        (tmp_path / name).mkdir()
+    settings = TrainSettings(source="digits", stream="photos", data_dir="data", out="run")
+    Run.planned(settings, "train").begin(settings)
+    monkeypatch.chdir("/")
+    found = settings_of_run(TrainSettings, str(tmp_path / "run"))
+    assert (found.source, found.stream, found.data_dir) == ("digits", f"{tmp_path}/photos", f"{tmp_path}/data")
