@@ -251,7 +251,9 @@ def test_words_without_a_flag_are_the_settings_without_a_default():
     words = ["bundles/a", "a.jpg", "--threads", "2", "b.jpg"]
     settings, _ = parsed(ClassifySettings, "export.classify", "", words)
     assert (settings.bundle, settings.images, settings.threads) == ("bundles/a", ["a.jpg", "b.jpg"], 2)
-    with pytest.raises(UserError, match=r"no images given: expected python -m envise_tf\.export\.classify IMAGES"):
+    with pytest.raises(
+        UserError, match=r"no images given: expected python -m envise_tf\.export\.classify BUNDLE IMAGES"
+    ):
         parsed(ClassifySettings, "export.classify", "", ["bundles/a"])
     with pytest.raises(UserError, match="runs/b given: expected a flag before it"):
         parsed(ExportSettings, "export", "", ["runs/a", "runs/b"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envise_tf.settings.places import FilePath
-from envise_tf.settings.ranges import Checked, Count, Part, Seed
+from envise_tf.settings.ranges import Checked, Count, Proportion, Seed
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class EvaluateSettings(Checked):
     data_dir: FilePath | None = None
     score: str | None = None
     rule: Literal["risk", "recall", "rate"] = "risk"
-    epsilon: Part | None = None
-    recall: Part = 0.95
-    rate: Part = 0.2
-    confidence: Part = 0.95
+    epsilon: Proportion | None = None
+    recall: Proportion = 0.95
+    rate: Proportion = 0.2
+    confidence: Proportion = 0.95
     per_class: bool = False
     batch_size: Count = 256
     seed: Seed = 0

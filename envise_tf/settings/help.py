@@ -26,7 +26,7 @@ def help_text(settings_class: type, command: str, about: str, presets: Sequence[
         presets: their names, if the command has any.
     """
     words = positional_names(settings_class)
-    usage = " ".join([f"python -m envise_tf.{command}", *(word.upper() for word in words), "[--FLAG VALUE ...]"])
+    usage = f"{usage_of(settings_class, command)} [--FLAG VALUE ...]"
     parser = argparse.ArgumentParser(
         prog=command,
         usage=usage,
@@ -46,12 +46,17 @@ def help_text(settings_class: type, command: str, about: str, presets: Sequence[
         for name, text in subject.texts.items():
             hint = hints(settings_class)[name]
             if name in words:
-                group.add_argument(name.upper(), help=_escaped(text))
+                group.add_argument(name.upper(), help=_escaped(text.rstrip(".")))
             else:
                 text = _with_details(text, hint, defaults[name])
                 optional = "?" if plain(hint) is bool else None
                 group.add_argument(f"--{name}", metavar=_metavar(hint), nargs=optional, help=_escaped(text))
     return parser.format_help()
+
+
+def usage_of(settings_class: type, command: str) -> str:
+    """Returns the shortest form of a command: with the words that it needs, without flags."""
+    return " ".join([f"python -m envise_tf.{command}", *(name.upper() for name in positional_names(settings_class))])
 
 
 def positional_names(settings_class: type) -> list[str]:
@@ -81,7 +86,11 @@ def _general(presets: Sequence[str]) -> list[tuple[str, str | None, str]]:
     ]
     return [
         *(runs if presets else ()),
-        ("config", "FILE", "YAML file of settings; flags override it, and it overrides a preset"),
+        (
+            "config",
+            "FILE",
+            f"YAML file of settings; flags override it{', and it overrides a preset' if presets else ''}",
+        ),
         ("print_config", None, "print the settings as YAML that --config reads, and exit"),
         ("version", None, "print the version, and exit"),
         ("help", None, "show this text, and exit"),

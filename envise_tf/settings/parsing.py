@@ -17,7 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from envise_tf import __version__
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.named_files import parsed_yaml, read_text
-from envise_tf.settings.help import choices, help_text, plain, positional_names
+from envise_tf.settings.help import choices, help_text, plain, positional_names, usage_of
 from envise_tf.settings.ranges import hints, require_in_range
 from envise_tf.settings.stream import StreamSettings
 from envise_tf.settings.subjects import ordered_names
@@ -224,7 +224,7 @@ def _positional(settings_class: type, command: str, bare: list[str], values: dic
             found[name] = list(taken) if taken is words else taken[0]
             words = words[len(taken) :]
         elif name not in values:
-            raise UserError(f"no {name} given: expected python -m envise_tf.{command} {name.upper()}")
+            raise UserError(f"no {name} given: expected {usage_of(settings_class, command)}")
     if words:
         raise UserError(f"{words[0]} given: expected a flag before it; see python -m envise_tf.{command} --help")
     return found

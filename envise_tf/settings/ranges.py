@@ -65,8 +65,8 @@ HeldBack = Annotated[int, Within(2, _LARGEST)]
 """At least one image to fit on and one to promise on."""
 Positive = Annotated[float, Within(0, excluded=(0,))]
 Share = Annotated[float, Within(0, 1)]
-Part = Annotated[float, Within(0, 1, excluded=(0, 1))]
-"""A share that is neither nothing nor all."""
+Proportion = Annotated[float, Within(0, 1, excluded=(0, 1))]
+"""A share that is neither none nor all of it."""
 NotAll = Annotated[float, Within(0, 1, excluded=(1,))]
 NotNothing = Annotated[float, Within(0, 1, excluded=(0,))]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from envise_tf.errors import UserError
 from envise_tf.settings.places import FilePath, YamlFile
-from envise_tf.settings.ranges import Checked, Count, HeldBack, NotAll, NotNothing, Part, Positive, Seed, Share
+from envise_tf.settings.ranges import Checked, Count, HeldBack, NotAll, NotNothing, Positive, Proportion, Seed, Share
 from envise_tf.settings.shared import ImageSettings, StudentSettings, TeacherSettings
 
 Policy = Literal["lifecycle", "never", "scheduled", "scratch"]
@@ -49,8 +49,8 @@ class ServeSettings(Checked):
         held_back: most images kept to measure agreement and to choose the threshold.
     """
 
-    epsilon: Part = 0.1
-    confidence: Part = 0.95
+    epsilon: Proportion = 0.1
+    confidence: Proportion = 0.95
     audit_least: Count = 8
     audit_most: Count = 64
     false_alarms: Positive = 0.1

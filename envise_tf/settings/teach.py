@@ -16,7 +16,7 @@ class TeachSettings(ImageSettings, FitSettings):
 
     Args:
         network: wide_resnet, or a network of Keras Applications such as MobileNetV2.
-        depth: convolutions of the wide ResNet: 10, 16, 22, ...
+        depth: convolutions of the wide ResNet: 10, 16, 22 and so on.
         width: the stages of the wide ResNet have 16, 32 and 64 times this many channels.
         weights: imagenet or a file of weights, which a network of Keras Applications starts from.
         initial: .keras file or SavedModel to fine-tune in place of a new network.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from envise_tf.settings.places import FilePath, YamlFile
-from envise_tf.settings.ranges import Count, HeldBack, NotAll, NotNothing, Part, Positive, Share, Within
+from envise_tf.settings.ranges import Count, HeldBack, NotAll, NotNothing, Positive, Proportion, Share, Within
 from envise_tf.settings.shared import FitSettings, ImageSettings, StudentSettings, TeacherSettings
 
 
@@ -52,7 +52,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
 
     out: FilePath | None = None
     evaluate: bool = True
-    epsilon: Part = 0.05
+    epsilon: Proportion = 0.05
     held_back: HeldBack = 2000
     with_twin: bool = False
     mixup: Share = 0.0
@@ -62,7 +62,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
 
 @dataclass(frozen=True)
 class SweepSettings(TrainSettings):
-    """Sweep: every trial starts from the settings of a training.
+    """Sweep, whose trials start from these settings.
 
     Args:
         trials: number of trials; with hyperband a rung counts as one, and the last bracket may end early.
