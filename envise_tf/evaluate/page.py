@@ -219,7 +219,7 @@ def _features(evaluation: Evaluation, examination: Examination, values: dict[str
     names = dict(enumerate(evaluation.finished.job.teacher.class_names))
     pictures = []
     if len(rows) >= 4:
-        points = projected(examination.features, evaluation.settings.seed, "tsne")
+        points = projected(examination.features, evaluation.settings.seed)
         picture = figures.feature_picture(points, answered.truth[rows], answered.is_outlier[rows], names)
         pictures = [
             picture_of(picture, "Penultimate features of test images, laid out by t-SNE: only neighbourhood counts")

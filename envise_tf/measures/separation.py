@@ -10,17 +10,15 @@ Both figures stay the same when all features are moved, turned or scaled alike, 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from envise_tf.errors import UserError
 
-Projection = Literal["pca", "tsne"]
+LEAST_PROJECTED = 4
+"""Images that a picture takes."""
 
 _PERPLEXITY = 30.0
 """scikit-learn's default; fewer than 90 images get a third of their number, since it must stay well below that."""
@@ -65,27 +63,22 @@ def silhouette(features: np.ndarray, labels: np.ndarray) -> float:
     return float(silhouette_score(features, labels))
 
 
-def projected(features: np.ndarray, seed: int, method: Projection = "pca") -> np.ndarray:
-    """Returns the features laid out in the plane, for a picture, float64 (n, 2).
+def projected(features: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the features laid out in the plane by t-SNE, for a picture, float64 (n, 2).
+
+    Neighbours stay together (van der Maaten and Hinton 2008); distances and cluster sizes mean nothing. It takes some
+    20 s for 2,000 images.
 
     Args:
-        features: float (n, d), d >= 2; at least 2 images for pca, 4 for tsne.
-        seed: of t-SNE; the same seed and features give the same picture. PCA needs none.
-        method: "pca" keeps the two directions of most variance, so distances mean something; "tsne" keeps neighbours
-            together (van der Maaten and Hinton 2008), so its distances and cluster sizes mean nothing, and takes
-            some 20 s for 2,000 images.
+        features: float (n, d), n >= 4, d >= 2.
+        seed: the same seed and features give the same picture.
 
     Raises:
-        UserError: unknown method, too few images or features, or features that are not finite or all equal.
+        UserError: too few images or features, or features that are not finite or all equal.
     """
     features = _checked_features(features)
-    if method not in get_args(Projection):
-        raise UserError(f"projection {method!r}: expected {' or '.join(get_args(Projection))}")
-    least = 4 if method == "tsne" else 2
-    if len(features) < least or features.shape[1] < 2:
-        raise UserError(f"{method} of features of shape {features.shape}: expected at least ({least}, 2)")
-    if method == "pca":
-        return PCA(n_components=2, svd_solver="full").fit_transform(features)
+    if len(features) < LEAST_PROJECTED or features.shape[1] < 2:
+        raise UserError(f"t-SNE of features of shape {features.shape}: expected at least ({LEAST_PROJECTED}, 2)")
     perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
     # Its threads wait for each other actively: on a busy machine several take a hundred times as long as one.
     with threadpool_limits(1):

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import calinski_harabasz_score
 
 from envise_tf.errors import UserError
-from envise_tf.measures.separation import projected, scatter_ratio, silhouette
+from envise_tf.measures.separation import LEAST_PROJECTED, projected, scatter_ratio, silhouette
 
 
 def clusters(distance=3.0, sizes=(20, 50, 30), width=6, seed=2):
@@ -61,30 +61,21 @@ def test_classes_that_are_single_points_are_infinitely_apart():
     assert scatter_ratio(features, np.array([0, 0, 1])) == np.inf
 
 
-def test_pca_keeps_the_directions_of_most_variance():
-    features, _ = clusters()
-    placed = projected(features, seed=0)
-    left, sizes, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
-    np.testing.assert_allclose(np.abs(placed), np.abs(left[:, :2] * sizes[:2]), atol=1e-9)
-    np.testing.assert_array_equal(placed, projected(features, seed=1))
-
-
 def test_tsne_keeps_clusters_together_and_follows_the_seed():
     features, labels = clusters(distance=8.0)
-    placed = projected(features, seed=3, method="tsne")
+    placed = projected(features, seed=3)
     assert placed.shape == (100, 2)
     assert placed.dtype == np.float64
     nearest = (cdist(placed, placed) + np.diag(np.full(100, np.inf))).argmin(axis=1)
     assert np.mean(labels[nearest] == labels) > 0.98
-    np.testing.assert_array_equal(placed, projected(features, seed=3, method="tsne"))
+    np.testing.assert_array_equal(placed, projected(features, seed=3))
 
 
-@pytest.mark.parametrize(("method", "least"), [("pca", 2), ("tsne", 4)])
-def test_the_fewest_images_give_a_picture_and_one_less_an_error(method, least):
-    features = clusters()[0][:least]
-    assert np.isfinite(projected(features, 0, method)).all()
-    with pytest.raises(UserError, match=rf"{method} of features of shape \({least - 1}, 6\): expected at least"):
-        projected(features[1:], 0, method)
+def test_the_fewest_images_give_a_picture_and_one_less_an_error():
+    features = clusters()[0][:LEAST_PROJECTED]
+    assert np.isfinite(projected(features, 0)).all()
+    with pytest.raises(UserError, match=r"t-SNE of features of shape \(3, 6\): expected at least \(4, 2\)"):
+        projected(features[1:], 0)
 
 
 @pytest.mark.parametrize("figure", [scatter_ratio, silhouette])
@@ -109,8 +100,6 @@ def test_silhouette_needs_two_images_of_a_class():
         silhouette(np.eye(3), np.arange(3))
 
 
-def test_pictures_need_a_known_method_and_two_features():
-    with pytest.raises(UserError, match="projection 'umap': expected pca or tsne"):
-        projected(np.eye(5), 0, "umap")
-    with pytest.raises(UserError, match=r"pca of features of shape \(5, 1\)"):
+def test_pictures_need_two_features():
+    with pytest.raises(UserError, match=r"t-SNE of features of shape \(5, 1\)"):
         projected(np.arange(5.0)[:, None], 0)

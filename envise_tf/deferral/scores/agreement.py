@@ -56,8 +56,6 @@ class Agreement(OutlierScore):
         inverse_penalty: C of scikit-learn's logistic regression; smaller = smaller weights.
     """
 
-    needs = "logits"
-
     inverse_penalty: float = 0.01
 
     def __post_init__(self) -> None:

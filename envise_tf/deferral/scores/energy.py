@@ -31,8 +31,6 @@ class Energy(OutlierScore):
         temperature: T; the paper recommends 1.
     """
 
-    needs = "logits"
-
     temperature: float = 1.0
 
     def __post_init__(self) -> None:

@@ -41,8 +41,6 @@ class Gen(OutlierScore):
         top: M, how many of the most probable classes count; 100 is the paper's, for 1,000 classes.
     """
 
-    needs = "logits"
-
     gamma: float = 0.1
     top: int = 100
 

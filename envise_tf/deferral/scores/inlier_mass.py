@@ -36,8 +36,6 @@ class InlierMass(OutlierScore):
         min_share: least share of these images that a frequent class must have.
     """
 
-    needs = "logits"
-
     coverage: float = 0.99
     min_share: float = 0.01
 

@@ -40,7 +40,6 @@ class Knn(OutlierScore):
         share: k as a share of the bank, rounded up; k = 10 for 1,000 images.
     """
 
-    needs = "features"
     runs_on_device = False
 
     share: float = 0.01

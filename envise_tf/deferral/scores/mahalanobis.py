@@ -66,8 +66,6 @@ class Mahalanobis(OutlierScore):
     defers them, which costs time and no accuracy.
     """
 
-    needs = "features"
-
     def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
         inliers, group = self.known(outputs, pseudo_label)
         centre, whitening, means = gaussians(inliers.features, group)

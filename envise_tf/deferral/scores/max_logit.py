@@ -26,7 +26,5 @@ def max_logit(logits: tf.Tensor) -> tf.Tensor:
 class MaxLogit(OutlierScore):
     """The student's largest logit."""
 
-    needs = "logits"
-
     def __call__(self, logits: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         return max_logit(logits)

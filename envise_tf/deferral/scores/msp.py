@@ -22,7 +22,5 @@ def msp(logits: tf.Tensor) -> tf.Tensor:
 class Msp(OutlierScore):
     """The baseline that every other score is compared with."""
 
-    needs = "logits"
-
     def __call__(self, logits: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         return msp(logits)

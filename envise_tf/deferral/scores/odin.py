@@ -42,7 +42,6 @@ class Odin(OutlierScore):
         temperature: T; 1000 is the paper's.
     """
 
-    needs = "gradient"
     runs_on_device = False
 
     temperature: float = 1000.0

@@ -38,8 +38,6 @@ class React(OutlierScore):
             paper's.
     """
 
-    needs = "features"
-
     percentile: float = 90.0
 
     def __post_init__(self) -> None:

@@ -12,15 +12,13 @@ import json
 import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.errors import UserError
-
-Needs = Literal["logits", "features", "gradient"]
 
 
 class NotApplicable(UserError):  # noqa: N818 - it is no error of the score
@@ -35,12 +33,10 @@ class OutlierScore(abc.ABC):
     student. Subclasses are dataclasses whose fields are their options; what `fit` finds out is put in `fitted`.
 
     Attributes:
-        needs: the most that the score looks at: logits, features, or the gradient with respect to the image.
         runs_on_device: whether a phone can compute it from one forward pass, at a cost small beside it.
         fitted: float32 arrays by name.
     """
 
-    needs: ClassVar[Needs]
     runs_on_device: ClassVar[bool] = True
 
     fitted: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)

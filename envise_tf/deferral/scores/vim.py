@@ -55,8 +55,6 @@ class Vim(OutlierScore):
             512 features and more). Fewer where few images are held back: at most half as many as these.
     """
 
-    needs = "features"
-
     share: float = 0.5
 
     def __post_init__(self) -> None:

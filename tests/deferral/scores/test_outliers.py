@@ -17,7 +17,6 @@ from envise_tf.networks.shipped import shipped_network
 
 @dataclass
 class Smallest(OutlierScore):
-    needs = "logits"
     factor: float = 1.0
 
     def __call__(self, logits, features):
@@ -38,7 +37,6 @@ def test_scores_are_called_as_their_files():
         score = outlier_score(name)
         assert type(score).__module__ == f"envise_tf.deferral.scores.{name}"
         assert score.name == name
-        assert score.needs in ("logits", "features", "gradient")
 
 
 def test_options_are_set_and_the_others_keep_their_defaults():
