@@ -146,7 +146,7 @@ class Counters:
     teacher_milliseconds: float = 0.0
 
 
-class Cascade:
+class BundleCascade:
     """The cascade of a bundle.
 
     Responsible for running both networks, one image at a time, and for counting. Who answers is decided by
@@ -176,7 +176,7 @@ class Cascade:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, builtin: bool = False, threads: int = 1) -> Cascade:
+    def load(cls, folder: str | Path, builtin: bool = False, threads: int = 1) -> BundleCascade:
         """Returns the cascade of the bundle in a folder, once every file of it has been checked.
 
         Args:
@@ -281,6 +281,10 @@ class Cascade:
                 f"{path} takes {_words([network.input])} and gives {_words(network.outputs)}; by the manifest expected "
                 f"{_words([image])} and {_words(outputs.values())}; export the bundle again"
             )
+
+
+Cascade = BundleCascade
+"""The name that apps know it by."""
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:

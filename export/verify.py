@@ -54,8 +54,8 @@ class Failed(Exception):  # noqa: N818 - it is the verdict
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far a file of a bundle and its network in Keras answer alike.
+class Comparison:
+    """How far a file of a bundle answers as its network in Keras does.
 
     Attributes:
         file: its name.
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
 
 
-def verify(settings: VerifySettings) -> list[Agreement]:
+def verify(settings: VerifySettings) -> list[Comparison]:
     """Verifies a bundle; returns how each network agrees with Keras, nothing where no run is given.
 
     Raises:
@@ -115,11 +115,11 @@ def verify(settings: VerifySettings) -> list[Agreement]:
     _CONSOLE.print(f"{bundle.folder}: {len(bundle.files)} files whole, {count} golden images reproduced")
     if settings.run is None:
         return []
-    agreements = compared_with_keras(bundle, settings)
-    _CONSOLE.print(_table(agreements))
-    for agreement in agreements:
-        agreement.require()
-    return agreements
+    comparisons = compared_with_keras(bundle, settings)
+    _CONSOLE.print(_table(comparisons))
+    for comparison in comparisons:
+        comparison.require()
+    return comparisons
 
 
 # --- The golden file -------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def _require_close(
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 
-def compared_with_keras(bundle: Bundle, settings: VerifySettings) -> list[Agreement]:
+def compared_with_keras(bundle: Bundle, settings: VerifySettings) -> list[Comparison]:
     """Returns how each network of a bundle agrees with Keras on real images.
 
     Raises:
@@ -192,7 +192,7 @@ def compared_with_keras(bundle: Bundle, settings: VerifySettings) -> list[Agreem
     said["teacher"] = run.teacher_said(images)
     thresholds: dict[File, np.ndarray] = {which: one.threshold.values for which, one in run.students.items()}
     return [
-        _agreement(bundle, which, _asked(bundle, which, images), said[which], thresholds.get(which)) for which in said
+        _comparison(bundle, which, _asked(bundle, which, images), said[which], thresholds.get(which)) for which in said
     ]
 
 
@@ -220,13 +220,13 @@ def _asked(bundle: Bundle, which: File, images: np.ndarray) -> dict[str, np.ndar
     return asked(network_of(bundle, which), bundle.manifest[which]["outputs"], shown)
 
 
-def _agreement(
+def _comparison(
     bundle: Bundle,
     which: File,
     found: dict[str, np.ndarray],
     keras: dict[str, np.ndarray],
     keras_thresholds: np.ndarray | None,
-) -> Agreement:
+) -> Comparison:
     """Returns how a file and its network in Keras agree; each decides by its own thresholds, a teacher by none."""
     entry = bundle.manifest[which]
     classes, keras_classes = (said["logits"].argmax(axis=-1) for said in (found, keras))
@@ -237,7 +237,7 @@ def _agreement(
         other_decision = deferred != is_deferred(keras["score"], keras_classes, keras_thresholds)
         same_decision = float(1 - other_decision.mean())
         differs = differs | other_decision
-    return Agreement(
+    return Comparison(
         file=entry["file"],
         images=len(classes),
         same_class=float((classes == keras_classes).mean()),
@@ -262,9 +262,9 @@ def _difference(row: int, found: dict[str, np.ndarray], keras: dict[str, np.ndar
     return f"image {row} is {said[0]}, in Keras {said[1]}; its logits differ by up to {largest:.2g}"
 
 
-def _table(agreements: list[Agreement]) -> Table:
+def _table(comparisons: list[Comparison]) -> Table:
     table = Table("file", "images", "same class", "same decision", "logits differ by", title="against Keras")
-    for one in agreements:
+    for one in comparisons:
         decision = "" if one.same_decision is None else f"{100 * one.same_decision:.2f} %"
         table.add_row(
             one.file, str(one.images), f"{100 * one.same_class:.2f} %", decision, f"{one.median_difference:.2g}"

@@ -15,7 +15,7 @@ from envise_tf.errors import UserError
 from envise_tf.export.bundle import file_entry, write_manifest
 from envise_tf.export.conversion import converted_builtin, output_indices
 from envise_tf.export.settings import VerifySettings
-from envise_tf.export.verify import Agreement, Failed, main, verify
+from envise_tf.export.verify import Comparison, Failed, main, verify
 from envise_tf.networks.students import residual_student
 
 
@@ -162,9 +162,9 @@ def test_too_little_agreement_fails_with_an_example(same_class, same_decision, s
     with pytest.raises(
         Failed, match=f"student.tflite {said} .* of 2000 images, expected 99.8 %; .* image 5 is class 1"
     ):
-        Agreement("student.tflite", 2000, same_class, same_decision, 1e-6, 0.998, "image 5 is class 1").require()
+        Comparison("student.tflite", 2000, same_class, same_decision, 1e-6, 0.998, "image 5 is class 1").require()
 
 
 def test_enough_agreement_passes():
-    Agreement("student.tflite", 2000, 0.998, 0.9985, 1e-6, 0.998, "image 5 is class 1").require()
-    Agreement("teacher.tflite", 2000, 1.0, None, 1e-6, 0.998, None).require()
+    Comparison("student.tflite", 2000, 0.998, 0.9985, 1e-6, 0.998, "image 5 is class 1").require()
+    Comparison("teacher.tflite", 2000, 1.0, None, 1e-6, 0.998, None).require()
