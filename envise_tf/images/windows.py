@@ -79,11 +79,16 @@ class Stream:
         return self._batches(augmentation, first_window, lambda example: (example["image"], example["label"]))
 
     def images(self) -> tf.data.Dataset:
-        """Returns one pass over the part in fixed order, unthinned, as uint8 batches; the last may be smaller.
+        """Returns one pass over the part in fixed order, thinned to the prior, in uint8 batches; the last may be small.
 
-        For measuring on held-back images.
+        For measuring on held-back images: what is measured on them speaks of the stream, so they have its prior. Each
+        is kept or not by itself, from the seed and its fingerprint, with the share that its label would have to be
+        thinned to in all that the teacher has not seen: a small part may lack a rare class.
         """
-        return self._examples().map(lambda example: example["image"]).batch(self.batch_size).prefetch(2)
+        examples, shares = self._examples(), dataclasses.replace(self, part="unseen")._kept_shares
+        if shares is not None:
+            examples = examples.filter(self._keeps_once(shares))
+        return examples.map(lambda example: example["image"]).batch(self.batch_size).prefetch(2)
 
     def _batches(
         self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
@@ -144,6 +149,15 @@ class Stream:
 
         def keeps(number: tf.Tensor, example: dict[str, tf.Tensor]) -> tf.Tensor:
             seed = tf.stack([self.seed + index * 1_000_003, number])
+            return tf.random.stateless_uniform((), seed) < shares[example["label"]]
+
+        return keeps
+
+    def _keeps_once(self, kept_shares: np.ndarray) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+        shares = tf.constant(kept_shares, tf.float32)
+
+        def keeps(example: dict[str, tf.Tensor]) -> tf.Tensor:
+            seed = tf.stack([tf.constant(self.seed, tf.int64), example["fingerprint"]])
             return tf.random.stateless_uniform((), seed) < shares[example["label"]]
 
         return keeps

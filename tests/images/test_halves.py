@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from envise_tf.images.halves import is_in_part
+from envise_tf.images.halves import images_for, is_in_part
 from envise_tf.images.source import fingerprint
 
 COUNT = 20_000
@@ -34,6 +34,20 @@ def test_what_is_held_back_is_so_under_both_protocols():
         np.testing.assert_array_equal(members(part, "disjoint"), members(part, "shared") & is_of_stream)
 
 
+def test_what_chooses_does_not_promise():
+    for protocol in ("disjoint", "shared"):
+        choosing, promising = members("choosing", protocol), members("promising", protocol)
+        assert not (choosing & promising).any()
+        np.testing.assert_array_equal(choosing | promising, members("held_back", protocol))
+
+
+@pytest.mark.parametrize(("protocol", "images"), [("shared", 450), ("disjoint", 900)])
+def test_so_many_images_give_60_promising_ones(protocol, images):
+    assert images_for(60, protocol) == images
+    share = members("promising", protocol).mean()
+    assert images * share == pytest.approx(60, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("part", "protocol", "share"),
     [
@@ -42,6 +56,9 @@ def test_what_is_held_back_is_so_under_both_protocols():
         ("held_back", "disjoint", 1 / 10),
         ("stream", "shared", 4 / 5),
         ("held_back", "shared", 1 / 5),
+        ("choosing", "shared", 1 / 15),
+        ("promising", "shared", 2 / 15),
+        ("promising", "disjoint", 1 / 15),
     ],
 )
 def test_the_share_of_each_part(part, protocol, share):

@@ -158,10 +158,40 @@ def test_images_are_one_pass_in_the_order_of_the_source():
     assert [len(batch) for batch in batches] == [64] * (len(expected) // 64) + [len(expected) % 64]
 
 
-def test_images_are_not_thinned_to_the_prior():
-    of = stream(part="held_back", labels=(0, 1), prior={0: 0.99, 1: 0.01})
-    shown = np.concatenate(list(of.images().as_numpy_iterator()))
-    assert pixels(shown) == part("held_back", wanted={0, 1}).keys()
+def held_back_labels(prior: dict[int, float], name: str = "held_back", seed: int = 3) -> np.ndarray:
+    """The labels of what `images` shows of a part at a prior, looked up by their pixels."""
+    known = part(name, "shared")
+    of = stream(part=name, protocol="shared", labels=tuple(prior), prior=prior, seed=seed)
+    return np.array([known[image.tobytes()] for batch in of.images().as_numpy_iterator() for image in batch])
+
+
+@pytest.mark.parametrize("prior", [{0: 0.7, 1: 0.2, 2: 0.1}, {0: 0.1, 1: 0.1, 2: 0.8}])
+def test_held_back_images_have_the_prior_of_the_stream(prior):
+    shown = np.concatenate([held_back_labels(prior, seed=seed) for seed in range(8)])
+    counts, wanted = np.bincount(shown, minlength=3), np.array(list(prior.values()))
+    # Each image is kept with wanted / its label's count, over the largest such ratio.
+    unseen = np.array([list(part("unseen", "shared", {label}).values()).count(label) for label in range(3)])
+    ratio = wanted / unseen
+    own = np.array([len(part("held_back", "shared", {label})) for label in range(3)])
+    expected = 8 * own * ratio / ratio.max()
+    deviation = np.sqrt(expected * (1 - ratio / ratio.max())) + 1e-9
+    np.testing.assert_array_less(np.abs(counts - expected), 4 * deviation + 1e-6)
+
+
+def test_held_back_images_are_kept_or_not_by_themselves():
+    prior = {0: 0.7, 1: 0.2, 2: 0.1}
+    of = {name: stream(part=name, labels=(0, 1, 2), prior=prior) for name in ("held_back", "choosing", "promising")}
+    shown = {name: pixels(np.concatenate(list(of[name].images().as_numpy_iterator()))) for name in of}
+    assert shown["held_back"] == shown["choosing"] | shown["promising"]
+    assert not shown["choosing"] & shown["promising"]
+    assert shown["held_back"] < part("held_back", wanted={0, 1, 2}).keys()
+
+
+def test_a_small_part_may_lack_a_class_of_the_prior():
+    everything = dict.fromkeys(range(10), 0.1)
+    shown = held_back_labels({**everything, 9: 1e-6}, "choosing")
+    assert set(range(8)) <= set(shown)
+    assert 9 not in shown
 
 
 def test_a_stream_carries_images_alone():
