@@ -61,7 +61,7 @@ from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_network
 from envise_tf.networks.students import residual_student, with_classes
-from envise_tf.report import figures
+from envise_tf.report.axes import OUTLIER, STUDENT
 from envise_tf.run import Run, provenance
 from envise_tf.runs.job import found_job, learned_classes
 from envise_tf.settings import TrainSettings, parsed
@@ -75,7 +75,7 @@ SCENARIOS: dict[Role, str] = {"before": "cifar100-zoo", "after": "cifar100-stree
 Pair = tuple[float | None, float | None]
 """A figure of a binary student and of its twin, of the same width and seed; None where it was not reached."""
 
-COLOURS: dict[Kind, str] = {"binary": figures.STUDENT, "twin": figures.OUTLIER}
+COLOURS: dict[Kind, str] = {"binary": STUDENT, "twin": OUTLIER}
 LABELS: dict[Kind, str] = {"binary": "binary student", "twin": "real-valued twin"}
 SAID = {"holds": "holds", "reversed": "is reversed", "undecided": "is not decided by these pairs"}
 

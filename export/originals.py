@@ -101,7 +101,7 @@ def real_images(job: Job, source: str | None, data_dir: str | None, count: int) 
     """Returns images for a comparison of networks, spread evenly over what there is, uint8 (n, size, size, 3).
 
     These are test images of the source that is given, or else of the run's inlier and outlier classes; where the run
-    has no labels, held-back images of its stream.
+    has no labels, held-back images of its stream, of those that choose.
 
     Args:
         job: of the run.
@@ -117,7 +117,7 @@ def real_images(job: Job, source: str | None, data_dir: str | None, count: int) 
     elif job.tested is not None:
         examples = _spread(job.tested, _tested_labels(job, job.tested), count)
     else:
-        examples = job.held_back.images().unbatch().take(count)
+        examples = job.choosing_images(_BATCH).unbatch().take(count)
     images = list(examples.as_numpy_iterator())
     if not images:
         raise UserError(f"{source or job.stream.source.name} has no test image: give another --source")

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.deferral.cascade import is_deferred
-from envise_tf.deferral.rules import HeldBack
-from envise_tf.deferral.threshold import Threshold, threshold_on
+from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import (
@@ -41,7 +42,6 @@ from envise_tf.files import require_writable, whole
 from envise_tf.measures.gie import gie, speedup
 from envise_tf.networks.macs import Macs, macs
 from envise_tf.run import provenance
-from envise_tf.runs.job import Job
 
 _FILES: dict[File, str] = {
     "student": "student.tflite",
@@ -52,7 +52,9 @@ _FILES: dict[File, str] = {
 }
 
 _SAMPLES = 256
-"""Held-back images that calibrate int8, and of which the golden ones are chosen."""
+"""Most held-back images, of the choosing part, that calibrate int8 and that the golden ones are chosen from."""
+
+_BATCH = 256
 
 _NOTES = {
     "float_emulation": (
@@ -61,7 +63,7 @@ _NOTES = {
     ),
     "twin_int8": (
         "The student's real-valued twin: int8 up to its features, float32 from its last dense layer on. Its threshold "
-        "was chosen on what this file says of the held-back images, with the rule of the run."
+        "was chosen on what this file says of the held-back images, by the rule of the run."
     ),
 }
 
@@ -97,18 +99,19 @@ def _name(run: str) -> str:
 
 
 def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
-    held_back = _held_back(run.finished.job)
-    samples = held_back[_spread(len(held_back))]
+    job = run.finished.job
+    choosing = _held_back(job.choosing_images(_BATCH), "held-back images: choosing")
+    samples = choosing[_spread(len(choosing))]
     conversions = _conversions(run, settings, samples)
     for which in progress.track(conversions, "converting", len(conversions)):
         (folder / _FILES[which]).write_bytes(conversions[which]())
-    names = run.finished.job.teacher.class_names
-    (folder / _FILES["labels"]).write_text("".join(f"{name}\n" for name in names), "utf-8")
+    (folder / _FILES["labels"]).write_text("".join(f"{name}\n" for name in job.teacher.class_names), "utf-8")
     manifest = _manifest(folder, run, settings)
     bundle = Bundle(folder, manifest)  # not whole yet, but its networks run
     if run.students["student_builtin"].is_twin:
         flops = (manifest[which]["flops"] for which in ("student_builtin", "teacher"))
-        manifest["student_builtin"] |= _threshold_entries(_threshold_in_int8(bundle, run, held_back), *flops)
+        promising = _held_back(job.promising_images(_BATCH), "held-back images: promising")
+        manifest["student_builtin"] |= _threshold_entries(_threshold_in_int8(bundle, run, choosing, promising), *flops)
     images = samples[_golden_rows(bundle, next(iter(run.students)), samples)]
     with (folder / _FILES["golden"]).open("wb") as file:
         np.savez_compressed(file, images=images, **golden_answers(bundle, images))
@@ -116,10 +119,9 @@ def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
     write_manifest(folder, manifest)
 
 
-def _held_back(job: Job) -> np.ndarray:
-    """Returns the held-back images of the stream that the run was evaluated on, uint8 (n, size, size, 3)."""
-    batches = job.held_back_images(_SAMPLES)
-    return np.concatenate(list(progress.track(batches.as_numpy_iterator(), "held-back images")))
+def _held_back(batches: tf.data.Dataset, about: str) -> np.ndarray:
+    """Returns a part of the held-back images that the run was evaluated on, uint8 (n, size, size, 3)."""
+    return np.concatenate(list(progress.track(batches.as_numpy_iterator(), about)))
 
 
 def _spread(images: int) -> np.ndarray:
@@ -140,16 +142,28 @@ def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarra
     return conversions
 
 
-def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, held_back: np.ndarray) -> Threshold:
-    """Returns the threshold of the twin in int8, chosen as the twin's own was, but on what the flatbuffer says."""
+def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, choosing: np.ndarray, promising: np.ndarray) -> Threshold:
+    """Returns the threshold of the twin in int8, chosen as the twin's own was, but on what the flatbuffer says.
+
+    The promising images have not calibrated int8: a network is surer of those that it was quantised on.
+    """
     twin = run.students["student_builtin"]
-    outputs = bundle.manifest["student_builtin"]["outputs"]
-    said = asked(network_of(bundle, "student_builtin"), outputs, progress.track(held_back, "threshold of the twin"))
+    network, outputs = network_of(bundle, "student_builtin"), bundle.manifest["student_builtin"]["outputs"]
     student_class = student_class_of(run.finished.teacher_classes, len(bundle.class_names))
-    pseudo_label = student_class[run.teacher_said(held_back)["logits"].argmax(axis=-1)]
-    seen = HeldBack.of(said["score"], said["logits"].argmax(axis=-1), pseudo_label)
-    classes = len(bundle.teacher_classes)
-    return threshold_on(seen, twin.threshold.rule, classes, twin.per_class, **twin.threshold.options)
+
+    def seen(images: np.ndarray) -> HeldBack:
+        said = asked(network, outputs, progress.track(images, "threshold of the twin"))
+        pseudo_label = student_class[run.teacher_said(images)["logits"].argmax(axis=-1)]
+        return HeldBack.of(said["score"], said["logits"].argmax(axis=-1), pseudo_label)
+
+    return chosen_threshold(
+        twin.threshold.rule,
+        seen(choosing),
+        seen(promising),
+        len(bundle.teacher_classes),
+        twin.per_class,
+        **twin.threshold.options,
+    )
 
 
 def _golden_rows(bundle: Bundle, which: Student, samples: np.ndarray) -> np.ndarray:

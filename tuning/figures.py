@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from envise_tf.report.figures import CASCADE, GREY, OUTLIER, TEACHER, framed_axes
+from envise_tf.report.axes import CASCADE, GREY, OUTLIER, TEACHER, framed_axes
 from envise_tf.tuning.importance import WINDOWS, Importance
 from envise_tf.tuning.positions import position, positions
 from envise_tf.tuning.ranking import FIGURES, IN_PERCENT, baseline_of, is_measured, last_rungs, longest_trials, students

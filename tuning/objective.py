@@ -1,14 +1,17 @@
 """What a sweep searches for, measured on held-back stream images: no label and no test image is looked at.
 
-The score that decides by default is fitted on one part of the held-back images; on the other the figures are:
+Only the choosing part of the held-back images is looked at: the other part tests the promise of the winner's threshold,
+and a promise would be broken far too often if the winner had been chosen on the same images. The score that decides by
+default is fitted and measured on the same choosing images, which flatters all trials alike by a little: it has four
+weights. The figures are:
 
 - agreement: share of the images that the teacher puts in one of the student's classes, on which both agree;
 - auroc: probability that the score of an image on which both agree is above that of one on which they do not. An image
   that the teacher puts elsewhere is one of the latter, so rare classes count too;
 - gie: the largest gain in efficiency of any threshold at which the cascade answers a given share of all images as the
-  teacher does [our choice]. Where a deferred image is concerned it always does. The best threshold is picked on the
-  images that it is measured on, which flatters all trials alike by a little; the threshold of a finished student is
-  chosen with a guarantee, by python -m envise_tf.evaluate.
+  teacher does [our choice]; on a deferred image it always does. The best threshold is picked on the images that it is
+  measured on, which again flatters all trials alike; the threshold of a finished student is chosen with a guarantee,
+  by python -m envise_tf.evaluate.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import numpy as np
 
 from envise_tf.deferral.scores import fitted_default_score
 from envise_tf.errors import UserError
-from envise_tf.evaluate.pipeline import held_back_images
+from envise_tf.evaluate.held_back import held_back_outputs
 from envise_tf.measures.gie import gie
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.networks.macs import macs
@@ -36,10 +39,8 @@ def objective_figures(run: Run, faithful: float) -> dict[str, float]:
     """
     finished = finished_run(str(run.folder))
     networks = networks_of(finished)
-    held_back = held_back_images(finished, networks, _BATCH)
-    part = held_back.is_fitting
-    score = fitted_default_score(held_back.outputs.chosen(part), held_back.pseudo_label[part])
-    seen = held_back.seen_by(score).where(~part)
+    choosing = held_back_outputs(networks, finished.job.choosing_images(_BATCH).as_numpy_iterator())
+    seen = choosing.seen_by(fitted_default_score(choosing.outputs, choosing.pseudo_label))
     flops = (float(macs(network).flops) for network in (finished.student, finished.job.teacher.model))
     return {
         "agreement": float(seen.agrees[seen.is_inlier].mean()),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy import stats
 
 from envise_tf.deferral.cascade import is_deferred
-from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.scores import OutlierScore, fitted_default_score, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.threshold import Threshold, fitting_part, threshold_on

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from envise_tf.deferral.cascade import is_deferred
-from envise_tf.deferral.rules import HeldBack
-from envise_tf.deferral.scores.outputs import Outputs
+from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.promise import Kept, kept
 from envise_tf.deferral.scores.score import OutlierScore
-from envise_tf.deferral.threshold import Kept, Threshold, kept
+from envise_tf.deferral.threshold import Threshold
+from envise_tf.evaluate.held_back import HeldBackOutputs
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.gie import Adaptation, break_even, gie, gie_total, speedup
 from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
@@ -20,7 +21,6 @@ from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.measures.separation import scatter_ratio, silhouette
 from envise_tf.networks.macs import Macs
 from envise_tf.runs.finished import FinishedRun
-from envise_tf.settings import EvaluateSettings
 
 OUTLIER_RATES = (0.01, 0.05, 0.1, 0.2)
 
@@ -28,42 +28,21 @@ REPORTED_RATE = 0.05
 """The outlier rate of figures that show one rate only."""
 
 _SERVED = (10_000, 100_000, 1_000_000)
-"""Images served, for which the gain is given with the adaptation charged."""
+"""Numbers of served images for which the gain is given with the adaptation charged."""
 
 ALLOWED_LOSS = 0.01
 """Scores are compared by the largest GiE that costs no more than this share of accuracy."""
 
 
 @dataclass(frozen=True)
-class HeldBackImages:
-    """What both networks say of n held-back stream images.
-
-    Attributes:
-        outputs: the student's.
-        own_class: int64 (n,), what the student predicts, in its own numbering.
-        pseudo_label: int64 (n,), the student's class of the teacher's prediction, -1 where it has none.
-        is_fitting: bool (n,), the part on which scores are fitted; the threshold is chosen on the other.
-    """
-
-    outputs: Outputs
-    own_class: np.ndarray
-    pseudo_label: np.ndarray
-    is_fitting: np.ndarray
-
-    def seen_by(self, score: OutlierScore) -> HeldBack:
-        """Returns the images as the choice of a threshold for this score sees them."""
-        return HeldBack.of(score.score(self.outputs), self.own_class, self.pseudo_label)
-
-
-@dataclass(frozen=True)
-class Work:
+class Costs:
     """What the networks cost.
 
     Attributes:
         student: its multiply-accumulates.
         teacher: the teacher's.
         adaptation: how often both ran to make the student.
-        milliseconds: measured here with Keras, by network, an image in batches of 64.
+        milliseconds: per image in batches of 64, by network, measured here with Keras.
     """
 
     student: Macs
@@ -78,25 +57,25 @@ class Evaluation:
 
     Attributes:
         finished: the run.
-        settings: how it was evaluated.
-        held_back: the images that scores were fitted on and the threshold was chosen on.
+        choosing: the held-back images that scores were fitted on.
+        promising: those that the promises were tested on.
         score: the name of the score that decides.
         scores: fitted, by name.
         not_applicable: why a score is missing, by name.
         thresholds: of every score, by the same rule.
-        work: what the networks cost.
+        costs: what the networks cost.
         examiner: gives test images and attention maps for pictures; None where there are no labels.
         examination: what is known of the test images; None where there are no labels.
     """
 
     finished: FinishedRun
-    settings: EvaluateSettings
-    held_back: HeldBackImages
+    choosing: HeldBackOutputs
+    promising: HeldBackOutputs
     score: str
     scores: dict[str, OutlierScore]
     not_applicable: dict[str, str]
     thresholds: dict[str, Threshold]
-    work: Work
+    costs: Costs
     examiner: Examiner | None
     examination: Examination | None
 
@@ -112,40 +91,40 @@ class Evaluation:
 
     def point(self, score: str, outlier_rate: float) -> OperatingPoint:
         """Returns what the cascade reaches with this score and its own threshold."""
-        answered = self._examination().answered
-        return operating_point(answered, self.deferred(score), outlier_rate, *self.flops)
+        predictions = self._examination().predictions
+        return operating_point(predictions, self.deferred(score), outlier_rate, *self.flops)
 
     def curve(self, score: str, outlier_rate: float) -> Curve:
         """Returns what the cascade reaches with every threshold of this score."""
         examination = self._examination()
-        return curve(examination.answered, examination.scores[score], outlier_rate, *self.flops)
+        return curve(examination.predictions, examination.scores[score], outlier_rate, *self.flops)
 
     @property
     def flops(self) -> tuple[float, float]:
         """FLOPs an image of student and teacher."""
-        return self.work.student.flops, self.work.teacher.flops
+        return self.costs.student.flops, self.costs.teacher.flops
 
     @property
     def rates(self) -> tuple[float, ...]:
         """The outlier rates of all tables; just 0 where no test image is an outlier."""
-        return OUTLIER_RATES if self._examination().answered.is_outlier.any() else (0.0,)
+        return OUTLIER_RATES if self._examination().predictions.is_outlier.any() else (0.0,)
 
     @property
     def served_deferral_rate(self) -> float:
-        """Share of the calibration images, which are those of the stream, that the cascade would defer."""
+        """Share of the promising images, which are those of the stream, that the cascade would defer."""
         return 1 - self.threshold.coverage
 
     def promise_kept(self) -> Kept:
         """Returns whether the promise of the chosen threshold holds on the inlier test images."""
         examination = self._examination()
-        answered = examination.answered
+        predictions = examination.predictions
         seen = HeldBack(
             examination.scores[self.score],
             examination.own_class,
-            answered.student_class == answered.teacher_class,
-            np.isin(answered.teacher_class, self.finished.teacher_classes),
+            predictions.student_class == predictions.teacher_class,
+            np.isin(predictions.teacher_class, self.finished.teacher_classes),
         )
-        return kept(self.threshold, seen.where(~answered.is_outlier))
+        return kept(self.threshold, seen.where(~predictions.is_outlier))
 
     def _examination(self) -> Examination:
         assert self.examination is not None, "figures on test images need labels"
@@ -154,13 +133,12 @@ class Evaluation:
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """Returns what result.json holds of an evaluation; plain values, null for what does not exist."""
-    held_back = evaluation.held_back
     values: dict[str, Any] = {
-        "settings": dataclasses.asdict(evaluation.settings),
         "score": evaluation.score,
-        "held_back": {
-            "fitting": int(held_back.is_fitting.sum()),
-            "calibration": int((~held_back.is_fitting).sum()),
+        "held_back": {"choosing": len(evaluation.choosing), "promising": len(evaluation.promising)},
+        "agreement": {
+            "all": evaluation.promising.agreement,
+            "of_its_classes": evaluation.promising.agreement_of_its_classes,
         },
         "threshold": evaluation.threshold.as_dict(),
         "work": _work_figures(evaluation),
@@ -172,11 +150,11 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _work_figures(evaluation: Evaluation) -> dict[str, Any]:
-    work = evaluation.work
+    costs = evaluation.costs
     student, teacher = evaluation.flops
     deferral_rate = evaluation.served_deferral_rate
     gain = float(gie(1, deferral_rate, student, teacher))
-    adaptation = work.adaptation.flops(work.student, work.teacher)
+    adaptation = costs.adaptation.flops(costs.student, costs.teacher)
     return {
         **{
             name: {
@@ -184,18 +162,18 @@ def _work_figures(evaluation: Evaluation) -> dict[str, Any]:
                 "binary_macs": macs.binary_macs,
                 "flops": macs.flops,
                 "uncounted": list(macs.uncounted),
-                "milliseconds": work.milliseconds[name],
+                "milliseconds": costs.milliseconds[name],
             }
-            for name, macs in (("student", work.student), ("teacher", work.teacher))
+            for name, macs in (("student", costs.student), ("teacher", costs.teacher))
         },
         "stream": {
             "deferral_rate": deferral_rate,
             "gie": gain,
             "speedup": float(speedup(gain)),
-            "gie_measured_in_keras": float(gie(1, deferral_rate, *work.milliseconds.values())),
+            "gie_measured_in_keras": float(gie(1, deferral_rate, *costs.milliseconds.values())),
         },
         "adaptation": {
-            **dataclasses.asdict(work.adaptation),
+            **dataclasses.asdict(costs.adaptation),
             "flops": adaptation,
             "break_even_images": _finite(float(break_even(gain, teacher, adaptation))),
             "gie_total_after": {
@@ -206,13 +184,13 @@ def _work_figures(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[str, Any]:
-    answered = examination.answered
-    inlier = ~answered.is_outlier
-    agrees = answered.student_class == answered.teacher_class
+    predictions = examination.predictions
+    inlier = ~predictions.is_outlier
+    agrees = predictions.student_class == predictions.teacher_class
     return {
         "test": {
             "inliers": int(inlier.sum()),
-            "outliers": int(answered.is_outlier.sum()),
+            "outliers": int(predictions.is_outlier.sum()),
             "agreement": float(agrees[inlier].mean()),
         },
         "promise": dataclasses.asdict(evaluation.promise_kept()),
@@ -225,7 +203,7 @@ def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[st
 
 def _score_figures(evaluation: Evaluation, examination: Examination, name: str) -> dict[str, Any]:
     """Returns the outlier metrics of a score, its cascade, and the GiE that it reaches at equal accuracy."""
-    score, is_outlier = examination.scores[name], examination.answered.is_outlier
+    score, is_outlier = examination.scores[name], examination.predictions.is_outlier
     metrics = {}
     if is_outlier.any() and not is_outlier.all():
         metrics = outlier_metrics(score[~is_outlier], score[is_outlier], REPORTED_RATE)
@@ -241,10 +219,10 @@ def _score_figures(evaluation: Evaluation, examination: Examination, name: str) 
 
 
 def _separation_figures(examination: Examination) -> dict[str, float | None]:
-    """Returns how well the features of the inliers separate, by true class; null where there is one class only."""
+    """Returns how well the features of the inliers separate, by true class; null where there is only one class."""
     rows = examination.feature_rows
-    inlier = ~examination.answered.is_outlier[rows]
-    features, truth = examination.features[inlier], examination.answered.truth[rows][inlier]
+    inlier = ~examination.predictions.is_outlier[rows] & (examination.predictions.truth[rows] >= 0)
+    features, truth = examination.features[inlier], examination.predictions.truth[rows][inlier]
     if not 1 < len(np.unique(truth)) < len(truth):
         return {"scatter_ratio": None, "silhouette": None}
     return {"scatter_ratio": scatter_ratio(features, truth), "silhouette": silhouette(features, truth)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -18,9 +18,9 @@ _ROWS_A_KIND = 3
 def mistakes(evaluation: Evaluation) -> list[Picture]:
     """Returns the images that the student should have left to the teacher, the highest scores first, captioned."""
     examination, examiner = _tested(evaluation)
-    answered, score = examination.answered, examination.scores[evaluation.score]
-    student_right = answered.student_class == answered.truth
-    teacher_right = answered.teacher_class == answered.truth
+    predictions, score = examination.predictions, examination.scores[evaluation.score]
+    student_right = predictions.student_class == predictions.truth
+    teacher_right = predictions.teacher_class == predictions.truth
     wrong = np.flatnonzero(~evaluation.deferred(evaluation.score) & ~student_right & teacher_right)
     rows = wrong[np.argsort(-score[wrong], kind="stable")][:_MISTAKES]
     images = _images(examiner, rows)
@@ -28,8 +28,8 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
     return [
         Picture(
             png_uri(images[row]),
-            f"{names[answered.student_class[row]]}, but {names[answered.truth[row]]}"
-            f"{' (outlier)' if answered.is_outlier[row] else ''}, score {score[row]:.3g}",
+            f"{names[predictions.student_class[row]]}, but {true_name(names, predictions.truth[row])}"
+            f"{' (outlier)' if predictions.is_outlier[row] else ''}, score {score[row]:.3g}",
         )
         for row in rows
     ]
@@ -41,19 +41,24 @@ def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
     Some images on which both networks agree, some on which they do not, and some outliers; the first of each.
     """
     examination, examiner = _tested(evaluation)
-    answered = examination.answered
-    agrees = answered.student_class == answered.teacher_class
-    is_known = np.isin(answered.teacher_class, evaluation.finished.teacher_classes)
-    kinds = (agrees & ~answered.is_outlier, ~agrees & is_known & ~answered.is_outlier, answered.is_outlier)
+    predictions = examination.predictions
+    agrees = predictions.student_class == predictions.teacher_class
+    is_known = np.isin(predictions.teacher_class, evaluation.finished.teacher_classes)
+    kinds = (agrees & ~predictions.is_outlier, ~agrees & is_known & ~predictions.is_outlier, predictions.is_outlier)
     rows = np.concatenate([np.flatnonzero(kind)[:_ROWS_A_KIND] for kind in kinds])
     images = _images(examiner, rows)
     return [_attention_row(evaluation, examination, examiner, row, images[row]) for row in rows]
 
 
+def true_name(names: Sequence[str], truth: int) -> str:
+    """Returns the name of a true class of the teacher's; -1 stands for one that the teacher does not know."""
+    return names[truth] if truth >= 0 else "a class unknown to the teacher"
+
+
 def _attention_row(
     evaluation: Evaluation, examination: Examination, examiner: Examiner, row: int, image: np.ndarray
 ) -> list[Picture]:
-    teacher_class = examination.answered.teacher_class[row]
+    teacher_class = examination.predictions.teacher_class[row]
     classes = evaluation.finished.teacher_classes
     names = evaluation.finished.job.teacher.class_names
     ranking = np.argsort(-examiner.logits(image[np.newaxis])[0], kind="stable")
@@ -62,8 +67,8 @@ def _attention_row(
     batch = image[np.newaxis]
     teacher_map = examiner.attention("teacher", batch, np.array([[teacher_class]]))[0, 0]
     right, wrong = examiner.attention("student", batch, np.array([[own, other]]))[0]
-    truth = names[examination.answered.truth[row]]
-    outlier = ", outlier" if examination.answered.is_outlier[row] else ""
+    truth = true_name(names, examination.predictions.truth[row])
+    outlier = ", outlier" if examination.predictions.is_outlier[row] else ""
     return [
         Picture(png_uri(image), f"{truth}{outlier}"),
         Picture(overlaid_uri(image, teacher_map), f"teacher: {names[teacher_class]}"),

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
+from envise_tf.evaluate import figures
 from envise_tf.evaluate.evaluation import ALLOWED_LOSS, REPORTED_RATE, Evaluation
 from envise_tf.evaluate.gallery import attention_rows, mistakes
 from envise_tf.evaluate.test_pass import Examination
 from envise_tf.measures.outlier_metrics import roc
-from envise_tf.measures.separation import projected
-from envise_tf.report import figures
+from envise_tf.measures.separation import LEAST_PROJECTED, projected
 from envise_tf.report.section import Rows, Section, page, percent, picture_of
-from envise_tf.settings import as_yaml
 
 
-def write_report(evaluation: Evaluation, values: dict[str, Any], path: Path) -> None:
+def write_report(evaluation: Evaluation, values: dict[str, Any], settings: str, seed: int, path: Path) -> None:
     """Writes the report.
 
     Args:
         evaluation: what is shown.
         values: its figures, as `evaluation.figures` returns them.
+        settings: of the evaluation, as YAML.
+        seed: of the picture of features.
         path: where to write.
     """
     html = page(
         title=f"Student, teacher and cascade: {evaluation.finished.run.folder.name}",
         headline=_headline(evaluation),
-        sections=_sections(evaluation, values),
+        sections=_sections(evaluation, values, settings, seed),
         chosen=[evaluation.score],
     )
     evaluation.finished.run.write(path, html)
 
 
-def _sections(evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
+def _sections(evaluation: Evaluation, values: dict[str, Any], settings: str, seed: int) -> list[Section]:
     sections = [_promise(evaluation, values)]
     if evaluation.examination is not None:
-        sections = [_rates(evaluation), *sections, *_tested(evaluation, evaluation.examination, values)]
-    return [*sections, _work(values), _settings(evaluation)]
+        sections = [_rates(evaluation), *sections, *_tested(evaluation, evaluation.examination, values, seed)]
+    return [*sections, _work(values), _settings(evaluation, settings)]
 
 
-def _tested(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> list[Section]:
+def _tested(evaluation: Evaluation, examination: Examination, values: dict[str, Any], seed: int) -> list[Section]:
     sections = [_scores(evaluation, examination, values), _attention(evaluation, values), _mistakes(evaluation)]
-    return [*sections, _features(evaluation, examination, values), _confusion(evaluation, examination)]
+    return [*sections, _features(evaluation, examination, values, seed), _confusion(evaluation, examination)]
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -103,11 +106,15 @@ def _rates(evaluation: Evaluation) -> Section:
 
 
 def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
-    threshold, held_back = evaluation.threshold, values["held_back"]
+    threshold, held_back, agreement = evaluation.threshold, values["held_back"], values["agreement"]
+    own = agreement["of_its_classes"]
     texts = [
-        f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. Chosen without labels on "
-        f"{held_back['calibration']} held-back stream images; the scores were fitted on {held_back['fitting']} others.",
-        f"On the images that it was chosen on, the student answers {percent(threshold.coverage)}"
+        f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. Promised without labels, on "
+        f"{held_back['promising']} held-back stream images that nothing else was chosen by; the scores were fitted on "
+        f"{held_back['choosing']} others.",
+        f"Student and teacher agree on {percent(agreement['all'])} of the images of the promise"
+        + (f", and on {percent(own)} of those that the teacher puts in one of the student's classes." if own else "."),
+        f"Of the images of the promise the student answers {percent(threshold.coverage)}"
         + (
             f" and disagrees with the teacher on {percent(threshold.disagreement)} of these."
             if threshold.disagreement is not None
@@ -135,7 +142,7 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
 
 
 def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:
-    is_outlier = examination.answered.is_outlier
+    is_outlier = examination.predictions.is_outlier
     chosen = evaluation.score
     texts = [f"{name} is left out: {reason}." for name, reason in evaluation.not_applicable.items()]
     pictures = [
@@ -213,14 +220,14 @@ def _mistakes(evaluation: Evaluation) -> Section:
     )
 
 
-def _features(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:
+def _features(evaluation: Evaluation, examination: Examination, values: dict[str, Any], seed: int) -> Section:
     rows = examination.feature_rows
-    answered, found = examination.answered, values["separation"]
+    predictions, found = examination.predictions, values["separation"]
     names = dict(enumerate(evaluation.finished.job.teacher.class_names))
     pictures = []
-    if len(rows) >= 4:
-        points = projected(examination.features, evaluation.settings.seed)
-        picture = figures.feature_picture(points, answered.truth[rows], answered.is_outlier[rows], names)
+    if len(rows) >= LEAST_PROJECTED:
+        points = projected(examination.features, seed)
+        picture = figures.feature_picture(points, predictions.truth[rows], predictions.is_outlier[rows], names)
         pictures = [
             picture_of(picture, "Penultimate features of test images, laid out by t-SNE: only neighbourhood counts")
         ]
@@ -237,23 +244,34 @@ def _features(evaluation: Evaluation, examination: Examination, values: dict[str
 
 
 def _confusion(evaluation: Evaluation, examination: Examination) -> Section:
-    answered = examination.answered
+    predictions = examination.predictions
     classes = evaluation.finished.teacher_classes
     names = [evaluation.finished.job.teacher.class_names[label] for label in classes]
-    own = np.full(evaluation.finished.job.teacher.classes, -1)
-    own[classes] = np.arange(len(classes))
+    inlier = ~predictions.is_outlier
     pictures = []
-    for who, answer in (("teacher", answered.teacher_class), ("student", answered.student_class)):
-        both = (own[answered.truth] >= 0) & (own[answer] >= 0) & ~answered.is_outlier
-        matrix = np.zeros((len(classes), len(classes)))
-        np.add.at(matrix, (own[answered.truth[both]], own[answer[both]]), 1)
+    for who, answer in (("teacher", predictions.teacher_class), ("student", predictions.student_class)):
+        matrix = confusion_counts(predictions.truth[inlier], answer[inlier], classes)
         pictures.append(picture_of(figures.confusion(matrix, names), f"Confusion of the {who} on inlier test images"))
-    return Section("Confusion", ["Answers outside of the student's classes are left out."], figures=pictures)
+    return Section("Confusion", ["Answers outside the student's classes are left out."], figures=pictures)
+
+
+def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Returns how many images of each true class got each answer, int64 (k, k); those of other classes are left out.
+
+    Args:
+        truth: int64 (n,), -1 where the teacher has no such class.
+        answer: int64 (n,).
+        classes: the k classes of rows and columns.
+    """
+    known = np.isin(truth, classes)
+    if not known.any():
+        return np.zeros((len(classes), len(classes)), np.int64)
+    return confusion_matrix(truth[known], answer[known], labels=classes)
 
 
 def _work(values: dict[str, Any]) -> Section:
     work = values["work"]
-    rows = [["an image", "student", "teacher"]]
+    rows = [["per image", "student", "teacher"]]
     for label, key, scale, unit in (
         ("float MACs", "float_macs", 1e6, "M"),
         ("binary MACs", "binary_macs", 1e6, "M"),
@@ -274,7 +292,7 @@ def _work(values: dict[str, Any]) -> Section:
             f"the teacher, {adaptation['trained']:,} trained on at three forward passes each, "
             f"{adaptation['validated']:,} for validation, all in float. "
             + (
-                "It never pays for itself, for nothing is gained."
+                "It never pays for itself, since nothing is gained."
                 if break_even is None
                 else f"It has paid for itself after {break_even:,.0f} images."
             ),
@@ -283,7 +301,7 @@ def _work(values: dict[str, Any]) -> Section:
     )
 
 
-def _settings(evaluation: Evaluation) -> Section:
+def _settings(evaluation: Evaluation, settings: str) -> Section:
     run = evaluation.finished.run
     result = run.read_json("result.json")
     trained = run.settings_file.read_text()
@@ -291,5 +309,5 @@ def _settings(evaluation: Evaluation) -> Section:
     return Section(
         "Settings",
         texts=[f"Trained on {result['date']}, commit {result['git_commit']}, {result['machine']}; {versions}."],
-        settings=f"# train\n{trained}\n# evaluate\n{as_yaml(evaluation.settings)}",
+        settings=f"# train\n{trained}\n# evaluate\n{settings}",
     )

@@ -1,6 +1,6 @@
 """Evaluates a finished run: who answers what, how well, and how much work that saves.
 
-1. Held-back stream images, in two parts: on one the outlier scores are fitted, on the other the threshold is chosen.
+1. Held-back stream images, in two parts: the outlier scores are fitted on one, and the promise is tested on the other.
 2. The test images of the scenario's inlier and outlier classes, once through both networks. Labels enter here.
 3. Figures for every outlier rate, from what step 2 has kept of each image, and a report.
 """
@@ -8,28 +8,31 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.deferral.rules import deferral_rule
 from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
-from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
-from envise_tf.deferral.threshold import Threshold, fitting_part, threshold_on
+from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.distillation import training
-from envise_tf.errors import UserError
-from envise_tf.evaluate.evaluation import Evaluation, HeldBackImages, Work, figures
+from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
+from envise_tf.evaluate.held_back import HeldBackOutputs, held_back_outputs
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.test_pass import Examiner
+from envise_tf.images.halves import CHOOSING_EVERY, images_for
 from envise_tf.measures.gie import Adaptation
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
+from envise_tf.report.section import percent
 from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, finished_run, networks_of
-from envise_tf.settings import EvaluateSettings
+from envise_tf.settings import EvaluateSettings, as_yaml
 
 _TIMED = 64
 """Images at a time where milliseconds are measured."""
@@ -53,58 +56,53 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     deferral_rule(settings.rule, _rule_options(settings))
     training.prepare(finished.job.settings.seed)
     networks = networks_of(finished)
-    held_back = held_back_images(finished, networks, settings.batch_size)
-    scores, not_applicable = _fitted_scores(held_back, settings.score)
+    choosing, promising = (
+        held_back_outputs(networks, progress.track(images(settings.batch_size).as_numpy_iterator(), about))
+        for images, about in (
+            (finished.job.choosing_images, "held-back images: choosing"),
+            (finished.job.promising_images, "held-back images: promising"),
+        )
+    )
+    scores, not_applicable = _fitted_scores(choosing, settings.score)
     examiner = None if finished.job.tested is None else Examiner(finished, networks, scores)
     evaluation = Evaluation(
         finished=finished,
-        settings=settings,
-        held_back=held_back,
+        choosing=choosing,
+        promising=promising,
         score=settings.score or next(name for name in DEFAULT_SCORES if name in scores),
         scores=scores,
         not_applicable=not_applicable,
-        thresholds={name: _threshold(held_back, score, networks, settings) for name, score in scores.items()},
-        work=_work(finished, networks, held_back.outputs.images),
+        thresholds={
+            name: chosen_threshold(
+                settings.rule,
+                choosing.seen_by(score),
+                promising.seen_by(score),
+                len(networks.teacher_classes),
+                settings.per_class,
+                **_rule_options(settings),
+            )
+            for name, score in scores.items()
+        },
+        costs=_costs(finished, networks, choosing, promising),
         examiner=examiner,
-        examination=None if examiner is None else examiner.examination(settings.batch_size),
+        examination=None if examiner is None else examiner.examination(settings.batch_size, _tracked),
     )
-    _write(evaluation, began)
-    _show(evaluation)
+    _write(evaluation, settings, began)
+    _show(evaluation, settings)
     return evaluation
 
 
-def held_back_images(finished: FinishedRun, networks: Networks, batch_size: int) -> HeldBackImages:
-    """Returns what both networks of a run say of its held-back images.
-
-    Raises:
-        UserError: there are none.
-    """
-    job = finished.job
-    batches = job.held_back_images(batch_size).prefetch(2)
-    parts, teacher_class = [], []
-    for images in progress.track(batches.as_numpy_iterator(), "held-back images"):
-        parts.append(networks.student(images))
-        teacher_class.append(networks.teacher(images).argmax(axis=-1))
-    if not parts:
-        raise UserError(f"{job.stream.source.name} has no held-back image: expected some hundreds; give more images")
-    outputs = Outputs.concatenated(parts)
-    return HeldBackImages(
-        outputs=outputs,
-        own_class=outputs.logits.argmax(axis=-1),
-        pseudo_label=networks.student_classes[np.concatenate(teacher_class)],
-        is_fitting=fitting_part(len(outputs.images)),
-    )
+def _tracked(batches: Iterable[Any], count: int) -> Iterable[Any]:
+    return progress.track(batches, "testing", count)
 
 
-def _fitted_scores(held_back: HeldBackImages, needed: str | None) -> tuple[dict[str, OutlierScore], dict[str, str]]:
-    """Returns the scores that apply, fitted on the fitting part, and why the others do not."""
-    part = held_back.is_fitting
-    outputs, pseudo_label = held_back.outputs.chosen(part), held_back.pseudo_label[part]
+def _fitted_scores(choosing: HeldBackOutputs, needed: str | None) -> tuple[dict[str, OutlierScore], dict[str, str]]:
+    """Returns the scores that apply, fitted, and why the others do not."""
     scores, not_applicable = {}, {}
     for name in progress.track(SCORES, "fitting scores"):
         score = outlier_score(name)
         try:
-            score.fit(outputs, pseudo_label)
+            score.fit(choosing.outputs, choosing.pseudo_label)
             scores[name] = score
         except NotApplicable as reason:
             if name == needed:
@@ -113,41 +111,37 @@ def _fitted_scores(held_back: HeldBackImages, needed: str | None) -> tuple[dict[
     return scores, not_applicable
 
 
-def _threshold(
-    held_back: HeldBackImages, score: OutlierScore, networks: Networks, settings: EvaluateSettings
-) -> Threshold:
-    seen, classes = held_back.seen_by(score), len(networks.teacher_classes)
-    return threshold_on(seen, settings.rule, classes, settings.per_class, **_rule_options(settings))
-
-
 def _rule_options(settings: EvaluateSettings) -> dict[str, float]:
     own = {"risk": "epsilon", "recall": "recall", "rate": "rate"}[settings.rule]
     return {own: getattr(settings, own), "confidence": settings.confidence}
 
 
-def _work(finished: FinishedRun, networks: Networks, held_back: np.ndarray) -> Work:
+def _costs(finished: FinishedRun, networks: Networks, choosing: HeldBackOutputs, promising: HeldBackOutputs) -> Costs:
     settings = finished.job.settings
     trained = settings.windows * (settings.window // settings.batch_size) * settings.batch_size
-    return Work(
+    images = choosing.outputs.images[:_TIMED]
+    return Costs(
         student=macs(finished.student),
         teacher=macs(finished.job.teacher.model),
         adaptation=Adaptation(
-            labelled=trained + len(held_back), trained=trained, validated=settings.windows * len(held_back)
+            labelled=trained + len(choosing) + len(promising),
+            trained=trained,
+            validated=settings.windows * len(choosing) + len(promising),
         ),
         milliseconds={
-            name: measured_milliseconds(network, held_back[:_TIMED], repeats=9)
+            name: measured_milliseconds(network, images, repeats=9)
             for name, network in (("student", networks.student), ("teacher", networks.teacher))
         },
     )
 
 
-def _write(evaluation: Evaluation, began: float) -> None:
+def _write(evaluation: Evaluation, settings: EvaluateSettings, began: float) -> None:
     """Writes score, threshold, report and figures to the run; the figures last, for they say that all is there."""
     run, score = evaluation.finished.run, evaluation.scores[evaluation.score]
     run.save(SCORE_FILE, score.save)
     run.write_json(THRESHOLD_FILE, evaluation.threshold.as_dict())
-    values = figures(evaluation)
-    write_report(evaluation, values, run.folder / "report.html")
+    values = {"settings": dataclasses.asdict(settings), **figures(evaluation)}
+    write_report(evaluation, values, as_yaml(settings), settings.seed, run.folder / "report.html")
     values["seconds"] = time.monotonic() - began
     run.write_json("result.json", {**run.read_json("result.json"), **_accuracies(evaluation), "evaluation": values})
 
@@ -160,15 +154,42 @@ def _accuracies(evaluation: Evaluation) -> dict[str, float]:
     return {"accuracy_student": point.accuracy_student, "accuracy_teacher": point.accuracy_teacher}
 
 
-def _show(evaluation: Evaluation) -> None:
+def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
     folder = evaluation.finished.run.folder
     threshold = evaluation.threshold
     _CONSOLE.print(f"promise: {threshold.promise}", soft_wrap=True)
+    promising = evaluation.promising
+    _CONSOLE.print(f"agreement on the {len(promising)} images of the promise: {percent(promising.agreement)}")
     if threshold.why_all_deferred is not None:
         _CONSOLE.print(f"everything is deferred: {threshold.why_all_deferred}", soft_wrap=True)
+        _CONSOLE.print(f"what helps: {_advice(evaluation, settings)}", soft_wrap=True)
     if evaluation.examination is not None:
         _CONSOLE.print(_table(evaluation))
     _CONSOLE.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _advice(evaluation: Evaluation, settings: EvaluateSettings) -> str:
+    """Returns how a promise can be made that could not: with which flags, and with how many images."""
+    weaker = {
+        "risk": "a larger --epsilon promises less",
+        "recall": "a smaller --recall promises less",
+        "rate": "a larger --rate promises less",
+    }[settings.rule]
+    if settings.per_class:
+        return f"one threshold for all classes (--per_class false) takes far fewer images; {weaker}"
+    kind = deferral_rule(settings.rule, _rule_options(settings))
+    score = evaluation.scores[evaluation.score]
+    choosing, promising = evaluation.choosing.seen_by(score), evaluation.promising.seen_by(score)
+    needed = kind.images_needed(choosing, promising, 1 - settings.confidence)
+    if needed is None:
+        return f"a longer training (--windows of train); {weaker}"
+    trained = evaluation.finished.job.settings
+    held_back = math.ceil(needed * CHOOSING_EVERY / (CHOOSING_EVERY - 1))
+    images = images_for(needed, evaluation.finished.job.held_back.protocol)
+    advice = f"{needed:,} images of the promise, {len(promising):,} now, take about {images:,} stream images"
+    if held_back > trained.held_back:
+        advice += f" and --held_back {held_back} in training, {trained.held_back} now"
+    return f"{advice}; {weaker}"
 
 
 def _table(evaluation: Evaluation) -> Table:

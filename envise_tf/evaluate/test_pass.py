@@ -5,20 +5,22 @@ Memory is bounded by the batch: of an image only its classes and scores remain, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from envise_tf import progress
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.errors import UserError
 from envise_tf.measures.localisation import Localisation, localisation
-from envise_tf.measures.operating_points import Answered
+from envise_tf.measures.operating_points import Predictions
 from envise_tf.networks.grad_cam import grad_cam
 from envise_tf.networks.split import split
 from envise_tf.runs.finished import FinishedRun, Networks
+
+Shown = Callable[[Iterable[Any], int], Iterable[Any]]
 
 _MOST_FEATURES = 2000
 
@@ -28,7 +30,7 @@ class Examination:
     """What is known of n test images.
 
     Attributes:
-        answered: their classes, true and predicted.
+        predictions: their classes, true and predicted.
         own_class: int64 (n,), what the student predicts, in its own numbering.
         scores: by name, float32 (n,).
         features: float32 (m, d), the student's penultimate features of at most 2,000 images.
@@ -36,7 +38,7 @@ class Examination:
         localisation: by network, its attention against bounding boxes; empty where the source has none.
     """
 
-    answered: Answered
+    predictions: Predictions
     own_class: np.ndarray
     scores: dict[str, np.ndarray]
     features: np.ndarray
@@ -70,8 +72,12 @@ class Examiner:
         self._scores = scores
         self._split = {"teacher": split(finished.job.teacher.model), "student": split(finished.student)}
 
-    def examination(self, batch_size: int) -> Examination:
+    def examination(self, batch_size: int, shown: Shown = lambda batches, count: batches) -> Examination:
         """Returns what is said of the scenario's inlier and outlier images of the test split, all of them.
+
+        Args:
+            batch_size: images at a time.
+            shown: passes on the batches, given how many there are, and may show progress.
 
         Raises:
             UserError: there is none.
@@ -81,7 +87,7 @@ class Examiner:
             raise UserError(f"{self._source.name} has no test image of the scenario's classes: choose another scenario")
         batches = self.examples().batch(batch_size).prefetch(2)
         parts, rows = [], 0
-        for batch in progress.track(batches, "testing", -(-count // batch_size)):
+        for batch in shown(batches, -(-count // batch_size)):
             arrays = {name: values.numpy() for name, values in batch.items()}
             every = -(-count // _MOST_FEATURES)
             parts.append(self._said(arrays, np.arange(rows, rows + len(arrays["label"])) % every == 0))
@@ -132,9 +138,9 @@ class Examiner:
 
     def _examination(self, whole: dict[str, np.ndarray]) -> Examination:
         student_class = self._networks.teacher_classes[whole["own_class"]]
-        answered = Answered(whole["truth"], whole["teacher_class"], student_class, whole["is_outlier"])
+        predictions = Predictions(whole["truth"], whole["teacher_class"], student_class, whole["is_outlier"])
         return Examination(
-            answered=answered,
+            predictions=predictions,
             own_class=whole["own_class"],
             scores={name: whole[f"score.{name}"] for name in self._scores},
             features=whole["features"],

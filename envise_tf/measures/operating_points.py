@@ -1,8 +1,8 @@
 """What a cascade reaches on labelled images, at one threshold or at all of them, for any share of outliers.
 
 The test split has as many outliers as it has; a stream has few. So each figure is computed on the inliers and on the
-outliers apart, and mixed: at outlier rate r it is (1 - r) times the one plus r times the other. No images are drawn,
-so there is no luck of the draw in it.
+outliers separately, and mixed: at outlier rate r it is (1 - r) times the one plus r times the other. No images are
+drawn, so there is no luck of the draw in it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from envise_tf.errors import UserError
 from envise_tf.measures.gie import gie, speedup
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What both networks say of n labelled images.
+class Predictions:
+    """What both networks predict for n labelled images.
 
     Attributes:
         truth: int64 (n,), the true class in the teacher's numbering, -1 where the teacher has none.
@@ -30,14 +31,24 @@ class Answered:
     student_class: np.ndarray
     is_outlier: np.ndarray
 
-    def weights(self, outlier_rate: float) -> np.ndarray:
-        """Returns the weight of each image, float64 (n,), sum 1, that makes outliers a share `outlier_rate`.
+    def outlier_share(self, outlier_rate: float) -> float:
+        """Returns the share that the outliers weigh at an outlier rate: all or nothing where one side has no image.
 
-        Where one side has no image, its share goes to the other.
+        Args:
+            outlier_rate: in 0..1.
+
+        Raises:
+            UserError: the rate is out of its range.
         """
-        outliers = self.is_outlier.sum()
+        if not 0 <= outlier_rate <= 1:
+            raise UserError(f"outlier rate {outlier_rate}: expected a share in 0..1")
+        has_both = self.is_outlier.any() and not self.is_outlier.all()
+        return outlier_rate if has_both else float(self.is_outlier.any())
+
+    def weights(self, outlier_rate: float) -> np.ndarray:
+        """Returns the weight of each image, float64 (n,), sum 1, that makes outliers a share `outlier_share`."""
+        share, outliers = self.outlier_share(outlier_rate), int(self.is_outlier.sum())
         inliers = len(self.is_outlier) - outliers
-        share = outlier_rate if outliers and inliers else float(outliers > 0)
         return np.where(self.is_outlier, share / max(outliers, 1), (1 - share) / max(inliers, 1))
 
 
@@ -76,20 +87,20 @@ class OperatingPoint:
 
 
 def operating_point(
-    answered: Answered, deferred: np.ndarray, outlier_rate: float, student_flops: float, teacher_flops: float
+    predictions: Predictions, deferred: np.ndarray, outlier_rate: float, student_flops: float, teacher_flops: float
 ) -> OperatingPoint:
     """Returns what a cascade reaches that defers these images.
 
     Args:
-        answered: n images.
+        predictions: for n images.
         deferred: bool (n,).
         outlier_rate: in 0..1.
         student_flops: FLOPs an image.
         teacher_flops: FLOPs an image.
     """
-    weights = answered.weights(outlier_rate)
-    student_right = answered.student_class == answered.truth
-    teacher_right = answered.teacher_class == answered.truth
+    weights = predictions.weights(outlier_rate)
+    student_right = predictions.student_class == predictions.truth
+    teacher_right = predictions.teacher_class == predictions.truth
     lost = teacher_right.astype(float) - np.where(deferred, teacher_right, student_right)
     deferral_rate = float(weights @ deferred)
     gain = float(gie(1.0, min(deferral_rate, 1.0), student_flops, teacher_flops))
@@ -99,10 +110,10 @@ def operating_point(
         accuracy_teacher=float(weights @ teacher_right),
         accuracy_cascade=float(weights @ np.where(deferred, teacher_right, student_right)),
         loss=float(weights @ lost),
-        loss_standard_error=_standard_error(lost, answered.is_outlier, outlier_rate),
+        loss_standard_error=_standard_error(lost, predictions.is_outlier, predictions.outlier_share(outlier_rate)),
         deferral_rate=deferral_rate,
-        outliers_caught=float(weights @ (deferred & answered.is_outlier)),
-        false_alarms=float(weights @ (deferred & ~answered.is_outlier)),
+        outliers_caught=float(weights @ (deferred & predictions.is_outlier)),
+        false_alarms=float(weights @ (deferred & ~predictions.is_outlier)),
         gie=gain,
         speedup=float(speedup(gain)),
     )
@@ -131,12 +142,12 @@ class Curve:
 
 
 def curve(
-    answered: Answered, score: np.ndarray, outlier_rate: float, student_flops: float, teacher_flops: float
+    predictions: Predictions, score: np.ndarray, outlier_rate: float, student_flops: float, teacher_flops: float
 ) -> Curve:
     """Returns the cascade at every threshold that makes a difference.
 
     Args:
-        answered: n images.
+        predictions: for n images.
         score: float32 (n,), larger = more inlier.
         outlier_rate: in 0..1.
         student_flops: FLOPs an image.
@@ -144,9 +155,9 @@ def curve(
     """
     order = np.argsort(score, kind="stable")
     ascending = score[order]
-    weights = answered.weights(outlier_rate)[order]
-    student_right = (answered.student_class == answered.truth)[order]
-    teacher_right = (answered.teacher_class == answered.truth)[order]
+    weights = predictions.weights(outlier_rate)[order]
+    student_right = (predictions.student_class == predictions.truth)[order]
+    teacher_right = (predictions.teacher_class == predictions.truth)[order]
     deferral_rate = np.concatenate([[0.0], np.cumsum(weights)])
     gained = np.concatenate([[0.0], np.cumsum(weights * (teacher_right.astype(float) - student_right))])
     # The first k images are deferred at a threshold above the k-th score; images of equal score go together.
@@ -160,7 +171,7 @@ def curve(
     )
 
 
-def _standard_error(lost: np.ndarray, is_outlier: np.ndarray, outlier_rate: float) -> float:
+def _standard_error(lost: np.ndarray, is_outlier: np.ndarray, outlier_share: float) -> float:
     """Returns the standard error of the mixed mean, from the variance among inliers and among outliers."""
-    sides = [(lost[~is_outlier], 1 - outlier_rate), (lost[is_outlier], outlier_rate)]
+    sides = [(lost[~is_outlier], 1 - outlier_share), (lost[is_outlier], outlier_share)]
     return float(np.sqrt(sum(share**2 * side.var() / len(side) for side, share in sides if len(side))))

@@ -13,6 +13,7 @@ from envise_tf import progress
 from envise_tf.distillation.objectives import Objective, objective
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.images.folder import Folder
+from envise_tf.images.halves import CHOOSING_EVERY, Part
 from envise_tf.images.loading import load_source
 from envise_tf.images.scenario import Scenario, load_scenario
 from envise_tf.images.source import Source
@@ -33,7 +34,7 @@ class Job:
         tested: the labelled source that networks are tested on; None where nobody has labels.
         scenario: None where all classes are inliers.
         stream: what the student may train on.
-        held_back: what agreement is measured on.
+        held_back: what the student never trains on, at the stream's prior.
         objectives: by name.
     """
 
@@ -50,9 +51,23 @@ class Job:
         """Side of the images in pixels."""
         return int(self.stream.source.size or 0)
 
-    def held_back_images(self, batch_size: int) -> tf.data.Dataset:
-        """Returns the images that thresholds are chosen on, in uint8 batches; the last may be smaller."""
-        return self.held_back.images().unbatch().take(self.settings.held_back).batch(batch_size)
+    def choosing_images(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the held-back images that anything may be chosen by, in uint8 batches; the last may be smaller.
+
+        Agreement is measured on them, scores are fitted on them, and a sweep compares its trials on them.
+        """
+        return self._of_held_back("choosing", -(-self.settings.held_back // CHOOSING_EVERY), batch_size)
+
+    def promising_images(self, batch_size: int) -> tf.data.Dataset:
+        """Returns the held-back images that a threshold's promise is tested on, as `choosing_images` has the others.
+
+        Nothing else may look at them.
+        """
+        most = self.settings.held_back - -(-self.settings.held_back // CHOOSING_EVERY)
+        return self._of_held_back("promising", most, batch_size)
+
+    def _of_held_back(self, part: Part, most: int, batch_size: int) -> tf.data.Dataset:
+        return dataclasses.replace(self.held_back, part=part).images().unbatch().take(most).batch(batch_size)
 
     @property
     def inliers(self) -> tuple[int, ...] | None:
@@ -80,7 +95,7 @@ def found_job(settings: TrainSettings) -> Job:
     require_size(teacher, settings.teacher, stream.source.size, stream.source.name)
     names = ((), "") if tested is None else (tested.class_names, tested.name)
     teacher = with_class_names(teacher, settings.teacher, *names)
-    held_back = dataclasses.replace(stream, part="held_back", prior=None)
+    held_back = dataclasses.replace(stream, part="held_back")
     return Job(settings, teacher, tested, scenario, stream, held_back, objectives)
 
 

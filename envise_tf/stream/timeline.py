@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from envise_tf.report.figures import CASCADE, GREY, OUTLIER, STUDENT, TEACHER
+from envise_tf.report.axes import CASCADE, GREY, OUTLIER, STUDENT, TEACHER
 from envise_tf.report.pictures import svg_uri
 from envise_tf.report.section import Rows, Section, WidePicture, page, percent
 from envise_tf.run import Run

@@ -176,12 +176,10 @@ def _fitted(
 
 
 def _held_back(job: Job) -> tf.data.Dataset:
-    """Returns the held-back images that agreement is measured on, with the teacher's logits beside them."""
-    batches = -(-job.settings.held_back // job.settings.batch_size)
+    """Returns the choosing part of the held-back images in batches, with the teacher's logits beside them."""
+    images = job.choosing_images(job.settings.batch_size)
     about = "the teacher answers held-back images"
-    return answered(
-        job.held_back.images().take(batches), job.teacher.model, lambda images: progress.track(images, about)
-    )
+    return answered(images, job.teacher.model, lambda batches: progress.track(batches, about))
 
 
 def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -190,6 +188,7 @@ def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list
     steps = len(entries) * job.stream.batches_a_window
     return {
         "agreement": entries[-1]["val_agreement"],
+        "agreement_is_over": "the choosing part of the held-back stream images, those of the student's classes",
         "images_per_second": steps * settings.batch_size / seconds,
         "steps": steps,
         "seconds": seconds,
@@ -212,7 +211,7 @@ def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list
 
 def _show(result: dict[str, Any], run: Run) -> None:
     table = Table(title=str(run.folder), show_header=False)
-    table.add_row("agreement on held-back stream images", f"{100 * result['agreement']:.1f} %")
+    table.add_row("agreement on held-back images of its classes", f"{100 * result['agreement']:.1f} %")
     table.add_row("time for training", f"{result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")
     if result["unreadable_files"]:
         table.add_row("unreadable files, skipped", str(result["unreadable_files"]))

@@ -40,7 +40,7 @@ def examined(finished, batch_size, **changes):
 def test_batches_of_any_size_give_the_same_examination(finished):
     one, other = examined(finished, 50), examined(finished, 1000)
     for field in ("truth", "teacher_class", "student_class", "is_outlier"):
-        np.testing.assert_array_equal(getattr(one.answered, field), getattr(other.answered, field))
+        np.testing.assert_array_equal(getattr(one.predictions, field), getattr(other.predictions, field))
     np.testing.assert_array_equal(one.own_class, other.own_class)
     np.testing.assert_array_equal(one.feature_rows, other.feature_rows)
     for name in one.scores:
@@ -48,17 +48,17 @@ def test_batches_of_any_size_give_the_same_examination(finished):
 
 
 def test_outliers_are_those_of_the_scenario_and_absent_classes_do_not_come(finished):
-    answered = examined(finished, 1000).answered
-    np.testing.assert_array_equal(answered.is_outlier, answered.truth >= 7)
+    predictions = examined(finished, 1000).predictions
+    np.testing.assert_array_equal(predictions.is_outlier, predictions.truth >= 7)
     narrowed = dataclasses.replace(finished.job.scenario, outlier=("nine",), absent=("seven", "eight"))
-    answered = examined(finished, 1000, scenario=narrowed).answered
-    assert set(answered.truth) == {0, 1, 2, 3, 4, 5, 6, 9}
+    predictions = examined(finished, 1000, scenario=narrowed).predictions
+    assert set(predictions.truth) == {0, 1, 2, 3, 4, 5, 6, 9}
 
 
 def test_without_a_scenario_every_class_is_an_inlier(finished):
-    answered = examined(finished, 1000, scenario=None).answered
-    assert set(answered.truth) == set(range(10))
-    assert not answered.is_outlier.any()
+    predictions = examined(finished, 1000, scenario=None).predictions
+    assert set(predictions.truth) == set(range(10))
+    assert not predictions.is_outlier.any()
 
 
 def test_attention_is_held_against_boxes_where_the_source_has_them(finished):

@@ -40,8 +40,10 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return error_line(capsys, main, list(words))
 
 
-def held_back_images(run: Path) -> np.ndarray:
-    return np.concatenate(list(finished_run(str(run)).job.held_back.images().as_numpy_iterator()))
+def held_back_images(run: Path, part: str) -> np.ndarray:
+    job = finished_run(str(run)).job
+    batches = {"choosing": job.choosing_images, "promising": job.promising_images}[part](256)
+    return np.concatenate(list(batches.as_numpy_iterator()))
 
 
 def rate_threshold(rate: float) -> dict:
@@ -103,7 +105,7 @@ def test_the_golden_decisions_follow_from_the_golden_outputs(exported):
 
 
 def test_the_golden_images_are_held_back_ones(exported, digits_run):
-    known = {image.tobytes() for image in held_back_images(digits_run)}
+    known = {image.tobytes() for image in held_back_images(digits_run, "choosing")}
     assert all(image.tobytes() in known for image in golden_of(exported)["images"])
 
 
@@ -164,8 +166,8 @@ def test_a_twin_becomes_the_builtin_student_in_int8(copied, exported, tmp_path):
     assert len(network.outputs) == 3
     # Its threshold is that of its own scores: the largest rank of which the rule is sure.
     entry = manifest_of(tmp_path / "twin")["student_builtin"]
-    calibration = held_back_images(copied)[np.arange(len(held_back_images(copied))) % 3 != 0]
-    scores = np.array([network(image[np.newaxis])[entry["outputs"]["score"]].item() for image in calibration])
+    promising = held_back_images(copied, "promising")
+    scores = np.array([network(image[np.newaxis])[entry["outputs"]["score"]].item() for image in promising])
     rank = int(stats.binom.ppf(0.05, len(scores), 0.3))
     assert entry["threshold"]["values"] == [np.sort(scores)[rank - 1]] * 7
     assert entry["threshold"]["coverage"] == pytest.approx(1 - (rank - 1) / len(scores))

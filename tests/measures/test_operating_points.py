@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from envise_tf.measures.operating_points import Answered, curve, operating_point
+from envise_tf.errors import UserError
+from envise_tf.measures.operating_points import Predictions, curve, operating_point
 
 STUDENT, TEACHER = 1.0, 10.0
 
 # Four inliers, two outliers; the student never knows an outlier.
-ANSWERED = Answered(
+PREDICTIONS = Predictions(
     truth=np.array([0, 0, 1, 1, 2, 2]),
     teacher_class=np.array([0, 1, 1, 1, 2, 0]),
     student_class=np.array([0, 0, 1, 0, 0, 1]),
@@ -18,7 +19,7 @@ ANSWERED = Answered(
 
 def test_an_operating_point_by_hand():
     deferred = np.array([False, False, False, True, True, False])
-    point = operating_point(ANSWERED, deferred, 0.2, STUDENT, TEACHER)
+    point = operating_point(PREDICTIONS, deferred, 0.2, STUDENT, TEACHER)
     assert point.accuracy_student == pytest.approx(0.8 * 3 / 4)
     assert point.accuracy_teacher == pytest.approx(0.8 * 3 / 4 + 0.2 * 1 / 2)
     assert point.accuracy_cascade == pytest.approx(0.8 * 1 + 0.2 * 1 / 2)
@@ -34,8 +35,8 @@ def test_an_operating_point_by_hand():
 
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.2, 1.0])
 def test_deferring_all_is_the_teacher_and_nothing_is_the_student(rate):
-    nothing = operating_point(ANSWERED, np.zeros(6, bool), rate, STUDENT, TEACHER)
-    everything = operating_point(ANSWERED, np.ones(6, bool), rate, STUDENT, TEACHER)
+    nothing = operating_point(PREDICTIONS, np.zeros(6, bool), rate, STUDENT, TEACHER)
+    everything = operating_point(PREDICTIONS, np.ones(6, bool), rate, STUDENT, TEACHER)
     assert nothing.accuracy_cascade == pytest.approx(nothing.accuracy_student)
     assert nothing.gie == pytest.approx(1 - STUDENT / TEACHER)
     assert everything.accuracy_cascade == pytest.approx(everything.accuracy_teacher)
@@ -44,28 +45,49 @@ def test_deferring_all_is_the_teacher_and_nothing_is_the_student(rate):
 
 
 def test_without_outliers_the_rate_means_nothing():
-    inliers = Answered(*(field[:4] for field in vars(ANSWERED).values()))
+    inliers = Predictions(*(field[:4] for field in vars(PREDICTIONS).values()))
     point = operating_point(inliers, np.array([True, False, False, False]), 0.2, STUDENT, TEACHER)
     assert point.deferral_rate == pytest.approx(1 / 4)
     assert point.outliers_caught == 0
 
 
+@pytest.mark.parametrize("side", [slice(0, 4), slice(4, 6)], ids=["inliers alone", "outliers alone"])
+@pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
+def test_where_one_side_is_empty_the_standard_error_is_that_of_the_other(side, rate):
+    alone = Predictions(*(field[side] for field in vars(PREDICTIONS).values()))
+    count = len(alone.truth)
+    deferred = np.zeros(count, bool)
+    lost = (alone.teacher_class == alone.truth).astype(float) - (alone.student_class == alone.truth)
+    point = operating_point(alone, deferred, rate, STUDENT, TEACHER)
+    assert point.loss == pytest.approx(lost.mean())
+    assert lost.std() > 0
+    assert point.loss_standard_error == pytest.approx(lost.std() / np.sqrt(count))
+
+
+@pytest.mark.parametrize("rate", [-0.01, 1.5, float("nan")])
+def test_an_outlier_rate_that_is_no_share_is_refused(rate):
+    with pytest.raises(UserError, match=r"outlier rate \S+: expected a share in 0\.\.1"):
+        operating_point(PREDICTIONS, np.zeros(6, bool), rate, STUDENT, TEACHER)
+    with pytest.raises(UserError, match=r"expected a share in 0\.\.1"):
+        curve(PREDICTIONS, np.arange(6.0), rate, STUDENT, TEACHER)
+
+
 def test_the_curve_holds_every_threshold_that_makes_a_difference():
     random = np.random.default_rng(3)
     n = 60
-    answered = Answered(*random.integers(0, 3, (3, n)), is_outlier=random.random(n) < 0.3)
+    predictions = Predictions(*random.integers(0, 3, (3, n)), is_outlier=random.random(n) < 0.3)
     score = random.integers(0, 12, n).astype(np.float32)  # with ties
-    every = curve(answered, score, 0.1, STUDENT, TEACHER)
+    every = curve(predictions, score, 0.1, STUDENT, TEACHER)
     assert every.threshold.tolist() == [-np.inf, *np.unique(score)[1:], np.inf]
     for i, threshold in enumerate(every.threshold):
-        point = operating_point(answered, ~(score >= threshold), 0.1, STUDENT, TEACHER)
+        point = operating_point(predictions, ~(score >= threshold), 0.1, STUDENT, TEACHER)
         assert every.accuracy[i] == pytest.approx(point.accuracy_cascade)
         assert every.deferral_rate[i] == pytest.approx(point.deferral_rate)
         assert every.gie[i] == pytest.approx(point.gie)
 
 
 def test_the_best_gie_at_an_accuracy_falls_back_on_the_teacher():
-    every = curve(ANSWERED, np.arange(6, dtype=np.float32), 0.2, STUDENT, TEACHER)
+    every = curve(PREDICTIONS, np.arange(6, dtype=np.float32), 0.2, STUDENT, TEACHER)
     assert every.best_gie(0.0) == pytest.approx(1 - STUDENT / TEACHER)
     assert every.best_gie(every.accuracy.max()) == pytest.approx(every.gie[np.argmax(every.accuracy)])
     assert every.best_gie(1.1) == pytest.approx(-STUDENT / TEACHER)

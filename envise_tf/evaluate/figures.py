@@ -1,24 +1,15 @@
-"""The report's figures: plain arrays in, a matplotlib figure out, each narrow enough to be read on a phone.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart and which differ in grey when printed.
-"""
+"""The figures of an evaluation: plain arrays in, a matplotlib figure out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from envise_tf.measures.operating_points import Curve, OperatingPoint
+from envise_tf.report.axes import CASCADE, GREY, INLIER, OUTLIER, STUDENT, TEACHER, colours_of, framed_axes
 
-STUDENT, TEACHER, CASCADE, GREY = "#0072B2", "#D55E00", "#009E73", "#7f7f7f"
-INLIER, OUTLIER = "#0072B2", "#E69F00"
-
-_SIZE = (4.2, 3.3)
 _BINS = 40
 
 
@@ -145,25 +136,5 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     return figure
 
 
-def colours_of(count: int) -> list[Any]:
-    """Returns that many colours, as far apart as a colour map of 20 gives them."""
-    return [mpl.colormaps["tab20"](i % 20) for i in range(count)]
-
-
 def _label_size(count: int) -> float:
     return max(3.0, min(8.0, 130 / count))
-
-
-def framed_axes(size: tuple[float, float] = _SIZE, **labels: Any) -> tuple[Figure, Axes]:
-    """Returns a figure of one pair of axes, as all of them look here, and the axes.
-
-    Args:
-        size: width and height in inches.
-        labels: what `Axes.set` takes.
-    """
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
-    axes.set(**labels)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    return figure, axes

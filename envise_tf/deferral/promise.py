@@ -1,0 +1,86 @@
+"""Whether the promise of a threshold holds on other images than those it was chosen on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from envise_tf.deferral.cascade import is_deferred
+from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.rules import deferral_rule
+from envise_tf.deferral.threshold import Threshold, check_classes
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Whether a promise holds on other images, shares in 0..1.
+
+    Attributes:
+        figure: what was promised: "disagreement", "recall" or "deferral rate".
+        promised: its bound; None where everything is deferred, so that nothing is promised.
+        is_upper_bound: whether the figure is to be at most `promised`; otherwise at least.
+        measured: the figure on these images; None where it counts no image.
+        lower: smallest figure that the images do not refute at the threshold's confidence (Clopper-Pearson, one-sided).
+        upper: the largest one, likewise.
+        images: how many images the figure is a share of.
+        holds: whether `measured` is within the promise; also true where there is nothing to measure.
+        refuted: whether even `lower` (or for a promised least share, `upper`) breaks the promise. A promise that
+            neither holds nor is refuted was missed by no more than chance explains.
+    """
+
+    figure: str
+    promised: float | None
+    is_upper_bound: bool
+    measured: float | None
+    lower: float
+    upper: float
+    images: int
+    holds: bool
+    refuted: bool
+
+
+def kept(threshold: Threshold, test: HeldBack) -> Kept:
+    """Returns whether the threshold's promise holds on other images of the same stream.
+
+    "The same stream" includes its share of outliers: images with more of them refute a promise that was never made.
+    A promise per class implies the pooled one checked here; for a single class give its images alone, and expect
+    by chance one class in 20 refuted at confidence 95 %. Classes that are always deferred are left out.
+
+    Args:
+        threshold: of `chosen_threshold`.
+        test: images that had no part in choosing it.
+
+    Raises:
+        UserError: a class that the threshold does not have.
+    """
+    rule = deferral_rule(threshold.rule, threshold.options)
+    check_classes(test, len(threshold.values))
+    has_promise = np.isfinite(threshold.values)
+    test = test.where(has_promise[test.student_class])
+    count, images = rule.counts(test, ~is_deferred(test.score, test.student_class, threshold.values))
+    lower, upper = _one_sided_bounds(count, images, rule.confidence)
+    measured = count / images if images else None
+    within = measured is None or (measured <= rule.promised if rule.is_upper_bound else measured >= rule.promised)
+    return Kept(
+        figure=rule.figure,
+        promised=rule.promised if has_promise.any() else None,
+        is_upper_bound=rule.is_upper_bound,
+        measured=measured,
+        lower=lower,
+        upper=upper,
+        images=images,
+        holds=within,
+        refuted=lower > rule.promised if rule.is_upper_bound else upper < rule.promised,
+    )
+
+
+def _one_sided_bounds(count: int, images: int, confidence: float) -> tuple[float, float]:
+    if not images:
+        return 0.0, 1.0
+    bounds = [
+        stats.binomtest(count, images, alternative=side).proportion_ci(confidence, "exact")
+        for side in ("greater", "less")
+    ]
+    return float(bounds[0].low), float(bounds[1].high)

@@ -1,0 +1,77 @@
+"""Whether the promise of a threshold holds on other images, by hand and by simulation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from made_held_back import EPSILON, STEADY, held_back, most_violations
+from scipy import stats
+
+from envise_tf.deferral.promise import Kept, kept
+from envise_tf.deferral.rules import deferral_rule
+from envise_tf.deferral.threshold import Threshold
+
+
+def threshold_at(values, rule, **options):
+    filled = dataclasses.asdict(deferral_rule(rule, options))
+    return Threshold(np.array(values, np.float32), rule, filled, "", 1.0, 0.0, None)
+
+
+def test_kept_risk_by_hand():
+    test = held_back(np.arange(100.0), ~np.isin(np.arange(100), [3, 60, 70, 80]))
+    result = kept(threshold_at([50], "risk"), test)
+    assert result == Kept(
+        figure="disagreement",
+        promised=0.05,
+        is_upper_bound=True,
+        measured=3 / 50,
+        lower=pytest.approx(stats.beta.ppf(0.05, 3, 48)),
+        upper=pytest.approx(stats.beta.ppf(0.95, 4, 47)),
+        images=50,
+        holds=False,
+        refuted=False,
+    )
+    assert kept(threshold_at([0], "risk"), test).holds
+    refuted = kept(threshold_at([50], "risk", epsilon=0.01), test)
+    assert refuted.refuted
+    assert not refuted.holds
+
+
+def test_kept_bounds_have_closed_forms_at_the_ends():
+    all_agree = kept(threshold_at([0], "risk"), held_back(np.ones(40)))
+    assert (all_agree.lower, all_agree.upper) == (0, pytest.approx(1 - 0.05 ** (1 / 40)))
+    none_agrees = kept(threshold_at([0], "risk"), held_back(np.ones(40), False))
+    assert (none_agrees.lower, none_agrees.upper) == (pytest.approx(0.05 ** (1 / 40)), 1)
+    assert none_agrees.refuted
+
+
+def test_kept_recall_counts_inliers_and_kept_rate_all():
+    test = held_back(np.arange(100.0), False, is_inlier=np.arange(100) >= 40)
+    recall = kept(threshold_at([43], "recall"), test)
+    assert (recall.figure, recall.measured, recall.images, recall.holds) == ("recall", 57 / 60, 60, True)
+    assert kept(threshold_at([44], "recall"), test).measured == 56 / 60
+    assert not kept(threshold_at([44], "recall"), test).holds
+    assert not kept(threshold_at([44], "recall"), test).refuted
+    assert kept(threshold_at([60], "recall"), test).refuted
+
+    rate = kept(threshold_at([20], "rate"), test)
+    assert (rate.figure, rate.measured, rate.images, rate.holds) == ("deferral rate", 0.2, 100, True)
+    assert not kept(threshold_at([21], "rate"), test).holds
+    assert kept(threshold_at([40], "rate"), test).refuted
+
+
+def test_kept_leaves_out_classes_that_always_defer():
+    test = held_back(np.arange(100.0), student_class=np.arange(100) % 2)
+    rate = kept(threshold_at([20, np.inf], "rate"), test)
+    assert (rate.measured, rate.images) == (0.2, 50)
+    nothing = kept(threshold_at([np.inf, np.inf], "recall"), test)
+    assert (nothing.promised, nothing.measured, nothing.images) == (None, None, 0)
+    assert (nothing.lower, nothing.upper, nothing.holds, nothing.refuted) == (0, 1, True, False)
+
+
+def test_a_promise_that_holds_is_refuted_no_more_often_than_by_chance():
+    random = np.random.default_rng(17)
+    threshold = threshold_at([0.2], "risk")  # exactly at epsilon
+    assert STEADY.risk(0.2) == pytest.approx(EPSILON)
+    refuted = [kept(threshold, STEADY.drawn(random, 800)).refuted for _ in range(400)]
+    assert 0 < np.sum(refuted) <= most_violations(400)
