@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from envise_tf.deferral.held_back_images import answers_on
 from envise_tf.deferral.scores import fitted_default_score
 from envise_tf.errors import UserError
-from envise_tf.evaluate.held_back import held_back_outputs
 from envise_tf.measures.gie import gie
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.networks.macs import macs
@@ -39,7 +39,8 @@ def objective_figures(run: Run, faithful: float) -> dict[str, float]:
     """
     finished = finished_run(str(run.folder))
     networks = networks_of(finished)
-    choosing = held_back_outputs(networks, finished.job.choosing_images(_BATCH).as_numpy_iterator())
+    batches = finished.job.choosing_images(_BATCH).as_numpy_iterator()
+    choosing = answers_on(batches, networks.student, networks.teacher, finished.teacher_classes)
     seen = choosing.seen_by(fitted_default_score(choosing.outputs, choosing.pseudo_label))
     flops = (float(macs(network).flops) for network in (finished.student, finished.job.teacher.model))
     return {

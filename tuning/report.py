@@ -191,7 +191,10 @@ def _course(settings: SweepSettings, records: Sequence[TrialRecord], best: Trial
         picture_of(figures.course(records, settings.objective), "Each trial's figure, and the best so far"),
         picture_of(figures.agreement_curves(records, best), "Agreement with the teacher while training, all trials"),
     ]
-    texts = [f"{meaning[settings.objective]} Measured on held-back stream images, without labels."]
+    texts = [
+        f"{meaning[settings.objective]} Measured without labels, on held-back stream images "
+        "that do not test the promise of the winner's threshold."
+    ]
     return Section("The course of the search", texts, figures=pictures)
 
 

@@ -77,6 +77,7 @@ def chosen_threshold(
     promising: HeldBack,
     classes: int,
     per_class: bool = False,
+    delta: float | None = None,
     **options: float,
 ) -> Threshold:
     """Returns the threshold that makes the rule's promise; takes milliseconds.
@@ -89,6 +90,8 @@ def chosen_threshold(
         per_class: a threshold for each class that the student predicts, each with confidence 1 - delta / classes
             (Bonferroni), so that the promise holds for all of them at once. It takes many images: of every class
             at least log(delta / classes) / log(1 - epsilon), 117 for 20 classes and the defaults.
+        delta: largest chance of breaking the promise here, where it is tried more than once and all tries together are
+            to keep its confidence; None for 1 - confidence.
         options: of the rule: epsilon (risk), recall (recall), rate (rate); confidence. See `Risk`, `Recall`, `Rate`.
 
     Raises:
@@ -99,7 +102,9 @@ def chosen_threshold(
         raise UserError(f"a student of {classes} classes: expected at least 1")
     for part in (choosing, promising):
         check_classes(part, classes)
-    delta = 1 - kind.confidence
+    delta = 1 - kind.confidence if delta is None else delta
+    if not 0 < delta <= 1 - kind.confidence + 1e-12:
+        raise UserError(f"delta {delta}: expected more than 0 and at most 1 - confidence, {1 - kind.confidence:.6g}")
     if per_class:
         chosen = [
             kind.threshold(_of_class(choosing, student_class), _of_class(promising, student_class), delta / classes)

@@ -10,10 +10,10 @@ import numpy as np
 
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.held_back_images import HeldBackImages
 from envise_tf.deferral.promise import Kept, kept
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
-from envise_tf.evaluate.held_back import HeldBackOutputs
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.gie import Adaptation, break_even, gie, gie_total, speedup
 from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
@@ -69,8 +69,8 @@ class Evaluation:
     """
 
     finished: FinishedRun
-    choosing: HeldBackOutputs
-    promising: HeldBackOutputs
+    choosing: HeldBackImages
+    promising: HeldBackImages
     score: str
     scores: dict[str, OutlierScore]
     not_applicable: dict[str, str]

@@ -38,7 +38,7 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
 def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
     """Returns rows of four: image, teacher's map, student's map for the right class, for the most probable wrong one.
 
-    Some images on which both networks agree, some on which they do not, and some outliers; the first of each.
+    The first few images on which both networks agree, on which they do not, and of the outliers.
     """
     examination, examiner = _tested(evaluation)
     predictions = examination.predictions

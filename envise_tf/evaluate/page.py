@@ -152,7 +152,7 @@ def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, 
         )
     ]
     if not is_outlier.any():
-        texts = ["The scenario has no outliers: nothing to tell from the inliers.", *texts]
+        texts = ["The scenario has no outliers to tell from the inliers.", *texts]
         return Section("Outlier scores", texts, figures=pictures)
     found = values["scores"]
     rates = [str(rate) for rate in evaluation.rates]
@@ -173,8 +173,8 @@ def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, 
     return Section(
         "Outlier scores",
         texts=[
-            f"Larger = more inlier. AUPR is given for {percent(REPORTED_RATE, 0)} outliers, once with inliers and "
-            "once with outliers positive; error is (miss + false alarm) / 2 at the best threshold.",
+            f"Larger = more inlier. AUPR is given for {percent(REPORTED_RATE, 0)} outliers, with inliers and "
+            "with outliers as the positive class; error is (miss + false alarm) / 2 at the best threshold.",
             "The second table takes each score's own threshold, chosen by the same rule. The third compares the "
             f"scores at equal accuracy: the largest GiE that costs at most {100 * ALLOWED_LOSS:g} point, over all "
             "thresholds, with the labels' help.",
@@ -202,7 +202,7 @@ def _attention(evaluation: Evaluation, values: dict[str, Any]) -> Section:
         texts=[
             "Grad-CAM of test images. From left to right: the image; the teacher for the class that it predicts; the "
             "student for the same class; the student for its most probable other class. For an outlier, whose class "
-            "the student does not have: the student's two most probable classes."
+            "the student lacks: the student's two most probable classes."
         ],
         tables=rows,
         maps=attention_rows(evaluation),
@@ -213,8 +213,8 @@ def _mistakes(evaluation: Evaluation) -> Section:
     return Section(
         "Worst mistakes",
         texts=[
-            "Images that the student answered wrongly and the teacher would have answered rightly, the highest scores "
-            "first; images of outlier classes that passed for inliers are among them."
+            "Images that the student answered wrongly and the teacher would have answered correctly, highest scores "
+            "first, images of outlier classes that passed for inliers among them."
         ],
         mistakes=mistakes(evaluation),
     )

@@ -13,17 +13,18 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 from envise_tf import progress
+from envise_tf.deferral.held_back_images import HeldBackImages, answers_on
 from envise_tf.deferral.rules import deferral_rule
 from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.distillation import training
 from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
-from envise_tf.evaluate.held_back import HeldBackOutputs, held_back_outputs
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.test_pass import Examiner
 from envise_tf.images.halves import CHOOSING_EVERY, images_for
@@ -56,13 +57,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     deferral_rule(settings.rule, _rule_options(settings))
     training.prepare(finished.job.settings.seed)
     networks = networks_of(finished)
-    choosing, promising = (
-        held_back_outputs(networks, progress.track(images(settings.batch_size).as_numpy_iterator(), about))
-        for images, about in (
-            (finished.job.choosing_images, "held-back images: choosing"),
-            (finished.job.promising_images, "held-back images: promising"),
-        )
-    )
+    job, batch_size = finished.job, settings.batch_size
+    choosing = _answered(networks, job.choosing_images(batch_size), "held-back images: choosing")
+    promising = _answered(networks, job.promising_images(batch_size), "held-back images: promising")
     scores, not_applicable = _fitted_scores(choosing, settings.score)
     examiner = None if finished.job.tested is None else Examiner(finished, networks, scores)
     evaluation = Evaluation(
@@ -92,18 +89,21 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     return evaluation
 
 
+def _answered(networks: Networks, batches: tf.data.Dataset, about: str) -> HeldBackImages:
+    shown = progress.track(batches.as_numpy_iterator(), about)
+    return answers_on(shown, networks.student, networks.teacher, networks.teacher_classes.tolist())
+
+
 def _tracked(batches: Iterable[Any], count: int) -> Iterable[Any]:
     return progress.track(batches, "testing", count)
 
 
-def _fitted_scores(choosing: HeldBackOutputs, needed: str | None) -> tuple[dict[str, OutlierScore], dict[str, str]]:
+def _fitted_scores(choosing: HeldBackImages, needed: str | None) -> tuple[dict[str, OutlierScore], dict[str, str]]:
     """Returns the scores that apply, fitted, and why the others do not."""
     scores, not_applicable = {}, {}
     for name in progress.track(SCORES, "fitting scores"):
-        score = outlier_score(name)
         try:
-            score.fit(choosing.outputs, choosing.pseudo_label)
-            scores[name] = score
+            scores[name] = choosing.fitted(outlier_score(name))
         except NotApplicable as reason:
             if name == needed:
                 raise
@@ -116,7 +116,7 @@ def _rule_options(settings: EvaluateSettings) -> dict[str, float]:
     return {own: getattr(settings, own), "confidence": settings.confidence}
 
 
-def _costs(finished: FinishedRun, networks: Networks, choosing: HeldBackOutputs, promising: HeldBackOutputs) -> Costs:
+def _costs(finished: FinishedRun, networks: Networks, choosing: HeldBackImages, promising: HeldBackImages) -> Costs:
     settings = finished.job.settings
     trained = settings.windows * (settings.window // settings.batch_size) * settings.batch_size
     images = choosing.outputs.images[:_TIMED]

@@ -18,7 +18,7 @@ _SIZE = (4.2, 3.3)
 
 
 def framed_axes(size: tuple[float, float] = _SIZE, **labels: Any) -> tuple[Figure, Axes]:
-    """Returns a figure of one pair of axes, as all of them look here, and the axes.
+    """Returns a figure with one pair of axes, in the look of all reports, and the axes.
 
     Args:
         size: width and height in inches.

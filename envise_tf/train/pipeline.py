@@ -211,7 +211,7 @@ def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list
 
 def _show(result: dict[str, Any], run: Run) -> None:
     table = Table(title=str(run.folder), show_header=False)
-    table.add_row("agreement on held-back images of its classes", f"{100 * result['agreement']:.1f} %")
+    table.add_row("agreement on held-back stream images", f"{100 * result['agreement']:.1f} %")
     table.add_row("time for training", f"{result['seconds']:.0f} s, {result['images_per_second']:.0f} images/s")
     if result["unreadable_files"]:
         table.add_row("unreadable files, skipped", str(result["unreadable_files"]))

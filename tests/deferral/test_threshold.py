@@ -44,6 +44,25 @@ def test_a_class_without_images_is_always_deferred():
     assert rate.values[2] - rate.values[0] == 200
 
 
+def test_a_smaller_delta_takes_more_images():
+    # 0.95^90 <= 0.01 < 0.95^89.
+    part = held_back(np.ones(90))
+    assert chosen_threshold("risk", part, part, 1, delta=0.01).values == [1.0]
+    assert chosen_threshold("risk", part, part.where(np.arange(89)), 1, delta=0.01).values == [np.inf]
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.06, float("nan")])
+def test_a_delta_that_breaks_the_confidence_is_refused(delta):
+    part = held_back(np.ones(90))
+    with pytest.raises(UserError, match=r"expected more than 0 and at most 1 - confidence, 0\.05"):
+        chosen_threshold("risk", part, part, 1, delta=delta)
+
+
+def test_a_student_without_classes_is_refused():
+    with pytest.raises(UserError, match="a student of 0 classes: expected at least 1"):
+        chosen_threshold("risk", held_back([]), held_back([]), 0)
+
+
 def test_per_class_splits_delta():
     # 0.95^80 = 0.0165 <= 0.05 / 3 < 0.95^79: each of three classes takes 80 images.
     part = held_back(np.ones(79 + 80 + 81), student_class=np.repeat([0, 1, 2], [79, 80, 81]))

@@ -59,7 +59,7 @@ class Agreement(OutlierScore):
     inverse_penalty: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.inverse_penalty <= 0:
+        if not self.inverse_penalty > 0:
             raise UserError(f"agreement: inverse_penalty {self.inverse_penalty}, expected more than 0")
 
     def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:

@@ -34,7 +34,7 @@ class Energy(OutlierScore):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if not self.temperature > 0:
             raise UserError(f"energy: temperature {self.temperature}, expected more than 0")
 
     def __call__(self, logits: tf.Tensor, features: tf.Tensor) -> tf.Tensor:

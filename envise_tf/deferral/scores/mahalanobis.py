@@ -1,4 +1,4 @@
-"""Mahalanobis distance to the nearest class [Lee et al. 2018]: one Gaussian a class, with one shared covariance.
+"""Mahalanobis distance to the nearest class [Lee et al. 2018]: one Gaussian per class, with one shared covariance.
 
     score = -min_c (f - mu_c)^T S^-1 (f - mu_c)
 
@@ -25,12 +25,12 @@ def mahalanobis(features: tf.Tensor, centre: tf.Tensor, whitening: tf.Tensor, me
 
     Args:
         features: floating point (n, d).
-        centre: (d,), taken off the features first.
+        centre: (d,), subtracted from the features first.
         whitening: (d, d), A with A A^T = S^-1.
         means: (k, d), k means less the centre, times A.
     """
     white = tf.matmul(features - centre, whitening)
-    # Squares and a product, for the differences themselves would be n x k x d numbers.
+    # By squares and a product: the differences themselves would be n x k x d numbers.
     squares = tf.reduce_sum(white**2, axis=-1, keepdims=True) + tf.reduce_sum(means**2, axis=-1)
     distances = squares - 2 * tf.matmul(white, means, transpose_b=True)
     return tf.nn.relu(tf.reduce_min(distances, axis=-1))

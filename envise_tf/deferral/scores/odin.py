@@ -2,7 +2,7 @@
 
 Such a step raises the softmax of inliers more than that of outliers. The paper tunes its magnitude on outliers; here
 it is the one that raises the score of held-back images the most [Hsu et al. 2020, "Generalized ODIN"], which needs
-none. It takes a gradient, so three passes in place of one: for comparison, not for a phone.
+none. It takes a gradient, and so three passes instead of one: for comparison, not for a phone.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Odin(OutlierScore):
     temperature: float = 1000.0
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
+        if not self.temperature > 0:
             raise UserError(f"odin: temperature {self.temperature}, expected more than 0")
 
     def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:

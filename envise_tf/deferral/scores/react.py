@@ -1,7 +1,7 @@
 """Rectified activations, ReAct [Sun et al. 2021]: features clipped from above, then energy.
 
-Outliers set off a few channels far beyond what inliers do, which makes the student overconfident; clipping takes just
-that away.
+Outliers set off a few channels far beyond what inliers do, which makes the student overconfident; clipping removes just
+that.
 """
 
 from __future__ import annotations

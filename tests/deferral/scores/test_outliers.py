@@ -67,6 +67,8 @@ def test_a_line_in_the_table_makes_a_new_score(tmp_path, monkeypatch, fresh):
         ("gen", {"top": 2.5}, "top is 2.5, expected int"),
         ("energy", {"temperature": 0.0}, "temperature 0.0, expected more than 0"),
         ("odin", {"temperature": -1.0}, "temperature -1.0, expected more than 0"),
+        ("energy", {"temperature": float("nan")}, "temperature nan, expected more than 0"),
+        ("agreement", {"inverse_penalty": float("nan")}, "inverse_penalty nan, expected more than 0"),
         ("gen", {"gamma": 1.0}, "gamma 1.0, expected more than 0 and less than 1"),
         ("gen", {"top": 0}, "top 0, expected at least 1"),
         ("knn", {"share": 0.0}, "share 0.0, expected more than 0 and at most 1"),

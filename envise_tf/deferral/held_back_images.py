@@ -1,21 +1,23 @@
-"""What both networks of a run say of its held-back images."""
+"""What both networks say of held-back images: all that a score is fitted on and that a threshold is chosen on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import tensorflow as tf
 
+from envise_tf.deferral.cascade import Teacher
 from envise_tf.deferral.held_back import HeldBack
-from envise_tf.deferral.scores.outputs import Outputs
+from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.scores.score import OutlierScore
+from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
-from envise_tf.runs.finished import Networks
 
 
-@dataclass(frozen=True)
-class HeldBackOutputs:
+@dataclass(frozen=True, eq=False)
+class HeldBackImages:
     """What both networks say of n held-back images, all of one part: those that choose, or those that promise.
 
     Attributes:
@@ -45,27 +47,44 @@ class HeldBackOutputs:
         is_known = self.pseudo_label >= 0
         return float((self.own_class == self.pseudo_label)[is_known].mean()) if is_known.any() else None
 
+    def fitted(self, score: OutlierScore) -> OutlierScore:
+        """Returns the score itself, fitted on these images, which must be those that choose.
+
+        Raises:
+            NotApplicable: the score has no meaning for this student or these images.
+        """
+        score.fit(self.outputs, self.pseudo_label)
+        return score
+
     def seen_by(self, score: OutlierScore) -> HeldBack:
         """Returns the images as the choice of a threshold for this score sees them."""
         return HeldBack.of(score.score(self.outputs), self.own_class, self.pseudo_label)
 
 
-def held_back_outputs(networks: Networks, batches: Iterable[np.ndarray]) -> HeldBackOutputs:
-    """Returns what both networks say of held-back images.
+def answers_on(
+    batches: Iterable[np.ndarray | tf.Tensor], student: Observer, teacher: Teacher, classes: Sequence[int]
+) -> HeldBackImages:
+    """Returns what student and teacher say of held-back images; each network runs once.
 
     Args:
-        networks: of a run.
-        batches: uint8 (n, height, width, 3) each.
+        batches: uint8 (batch, height, width, 3), of the stream, never trained on.
+        student: its observer.
+        teacher: uint8 images -> logits or probabilities.
+        classes: the teacher's class of each of the student's.
 
     Raises:
         UserError: there is no image.
     """
-    parts, teacher_class = [], []
-    for images in batches:
-        parts.append(networks.student(images))
-        teacher_class.append(networks.teacher(images).argmax(axis=-1))
-    if not parts:
+    outputs, teacher_outputs = [], []
+    for batch in batches:
+        images = np.asarray(batch)
+        outputs.append(student(images))
+        teacher_outputs.append(teacher(images))
+    if not outputs:
         raise UserError("the stream has too few images to hold any back: expected some hundreds; give more images")
-    outputs = Outputs.concatenated(parts)
-    pseudo_label = networks.student_classes[np.concatenate(teacher_class)]
-    return HeldBackOutputs(outputs, outputs.logits.argmax(axis=-1), pseudo_label)
+    student_outputs, teacher_logits = Outputs.concatenated(outputs), np.concatenate(teacher_outputs)
+    return HeldBackImages(
+        outputs=student_outputs,
+        own_class=student_outputs.logits.argmax(axis=-1),
+        pseudo_label=student_class_of(classes, teacher_logits.shape[-1])[teacher_logits.argmax(axis=-1)],
+    )
