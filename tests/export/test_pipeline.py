@@ -10,7 +10,7 @@ import tensorflow as tf
 from commands import error_line
 from scipy import stats
 
-from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.scores import outlier_score
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.export.__main__ import main
