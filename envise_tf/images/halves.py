@@ -5,12 +5,8 @@ the teacher's own training images, its pseudo-labels and its confidence would fl
 training split is cut in two by the fingerprint of each example: the teacher learns from one half, the stream is
 drawn from the other. Under the protocol "shared" both have the whole training split, as papers do.
 
-The stream's images have three uses, and each image has one. Four in five train. The rest is held back: a third of it
-chooses (when a training stops, what a score is fitted on, which trial of a sweep wins), and two thirds promise: the
-deferral threshold is tested on them, once. A promise tested on images that a winner was chosen by would be broken far
-more often than it says, since the winner had its luck on these very images.
-
-What is answered in its order, and holds images back by itself, draws from all of these: what the teacher has not seen.
+The stream's images have three uses, see `holding_back`: they train, choose, or promise. What is answered in its order,
+and holds images back by itself, draws from all of these: what the teacher has not seen.
 """
 
 from __future__ import annotations
@@ -20,15 +16,10 @@ from typing import Literal
 
 import tensorflow as tf
 
+from envise_tf.images.holding_back import CHOOSING_EVERY, HELD_BACK_EVERY, is_held_back, is_promising
+
 Protocol = Literal["disjoint", "shared"]
 Part = Literal["teacher", "stream", "held_back", "choosing", "promising", "unseen"]
-
-HELD_BACK_EVERY = 5
-"""One stream image in five is held back (our choice: 20 % still gives a standard error below 1.5 points on 1,000)."""
-
-CHOOSING_EVERY = 3
-"""One held-back image in three chooses, the others promise (our choice: most scores have little to fit, while a promise
-takes at least 59 images at its defaults)."""
 
 
 def is_in_part(fingerprint: tf.Tensor, part: Part, protocol: Protocol) -> tf.Tensor:
@@ -37,20 +28,19 @@ def is_in_part(fingerprint: tf.Tensor, part: Part, protocol: Protocol) -> tf.Ten
     Args:
         fingerprint: int64 >= 0, of any shape, from `source.fingerprint`.
         part: "teacher" (what the teacher may train on), "stream" (what the student may train on), "choosing" and
-            "promising" (see the module), "held_back" (these two together), or "unseen" (stream and held back).
+            "promising" (see `holding_back`), "held_back" (these two together), or "unseen" (stream and held back).
         protocol: "disjoint" cuts the training split in halves; "shared" gives all of it to both.
     """
     everything = tf.ones_like(fingerprint, tf.bool)
     in_stream_half = tf.equal(fingerprint % 2, 1)
-    is_held_back = tf.equal((fingerprint // 2) % HELD_BACK_EVERY, 0)
     if part == "teacher":
         return everything if protocol == "shared" else ~in_stream_half
-    is_choosing = tf.equal((fingerprint // (2 * HELD_BACK_EVERY)) % CHOOSING_EVERY, 0)
+    held_back, promising = is_held_back(fingerprint), is_promising(fingerprint)
     of_stream = {
-        "stream": ~is_held_back,
-        "held_back": is_held_back,
-        "choosing": is_held_back & is_choosing,
-        "promising": is_held_back & ~is_choosing,
+        "stream": ~held_back,
+        "held_back": held_back,
+        "choosing": held_back & ~promising,
+        "promising": promising,
         "unseen": everything,
     }[part]
     return of_stream if protocol == "shared" else in_stream_half & of_stream
