@@ -11,7 +11,7 @@ Each goes to an ADWIN [Bifet and Gavalda 2007], by river. ADWIN keeps a window o
 of two parts differ by more than chance explains: no width has to be chosen, and large changes are noticed after few
 images.
 
-False alarms. ADWIN cuts a window of constant mean with chance at most delta at each check, and it checks every 32
+False alarms. At each check ADWIN cuts a window of constant mean with chance at most delta, and it checks every 32
 numbers. By the union bound there are at most 10,000 / 32 * 4 * delta false alarms in 10,000 images, and delta is chosen
 so that this is the rate asked for. The bound holds for independent numbers: frames of a video that resemble each other
 alarm more often.
@@ -24,9 +24,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from river.drift import ADWIN
+from river.drift.adwin_c import Bucket
 
 SIGNALS = ("deferral", "score", "foreign", "disagreement")
 
@@ -34,7 +36,7 @@ _CLOCK = 32
 _PER = 10_000
 _LAST = 64
 _BUCKETS = 40
-"""ADWIN looks for a cut between buckets, of which it keeps so many of each size. With river's default of 5 it cuts a
+"""Most buckets of one size between which ADWIN looks for a cut. With river's default of 5 it cuts a
 rise from 0.4 to 0.9 after 263 numbers, with 40 after 119, and takes 10 microseconds a number in place of 3."""
 
 
@@ -42,7 +44,7 @@ class ChangeDetector:
     """Watches the signals of a stream since a student has begun to serve it.
 
     Args:
-        false_alarms: at most so many in 10,000 images of an unchanged stream, in expectation; > 0.
+        false_alarms: most alarms expected in 10,000 images of an unchanged stream, > 0.
     """
 
     def __init__(self, false_alarms: float) -> None:
@@ -64,6 +66,21 @@ class ChangeDetector:
                     return reason
         return None
 
+    def snapshot(self) -> dict[str, Any]:
+        """Returns all that `restore` needs as plain values and arrays."""
+        return {
+            "sums": self._sums,
+            "last": {name: list(last) for name, last in self._last.items()},
+            "windows": {name: _numbers(window) for name, window in self._windows.items()},
+        }
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """Makes this the detector, of the same arguments, that `snapshot` was taken of."""
+        self._sums = {name: (count, total) for name, (count, total) in snapshot["sums"].items()}
+        for name in SIGNALS:
+            self._last[name].extend(snapshot["last"][name])
+            _set_numbers(self._windows[name], snapshot["windows"][name])
+
     def _cut(self, name: str, value: float) -> str | None:
         window = self._windows[name]
         before, (count, total) = window.estimation, self._sums[name]
@@ -76,3 +93,32 @@ class ChangeDetector:
             f"the mean {name} rose to {np.mean(self._last[name]):.2f} in the last {len(self._last[name])} images that "
             f"tell it, from {total / count:.2f} in all {count} before"
         )
+
+
+def _numbers(window: ADWIN) -> dict[str, Any]:
+    """Returns the numbers that an ADWIN consists of: its own, and those of its buckets, a row for each size.
+
+    River gives them away by Python's protocol for copying alone. To feed the past in again would take all of it.
+    """
+    *own, buckets = window._helper.__reduce__()[2]
+    rows = [bucket.__reduce__()[2] for bucket in buckets["bucket_deque"]]
+    names = ("counts", "sizes", "totals", "variances")
+    return {
+        "own": own,
+        "has_cut": window.drift_detected,
+        **{name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)},
+    }
+
+
+def _set_numbers(window: ADWIN, numbers: Mapping[str, Any]) -> None:
+    """Gives a new ADWIN the numbers of another one."""
+    rows = zip(*(numbers[name] for name in ("counts", "sizes", "totals", "variances")), strict=True)
+    buckets = deque(_bucket(*row) for row in rows)
+    window._helper.__setstate_cython__((*numbers["own"], {"bucket_deque": buckets}))
+    window._drift_detected = numbers["has_cut"]
+
+
+def _bucket(count: int, size: int, totals: np.ndarray, variances: np.ndarray) -> Bucket:
+    bucket = Bucket(size)
+    bucket.__setstate_cython__((int(count), int(size), totals.copy(), variances.copy()))
+    return bucket

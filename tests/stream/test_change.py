@@ -1,11 +1,10 @@
 """Changes are noticed soon, and their absence hardly ever mistaken for one."""
 
-import pickle
-
 import numpy as np
 import pytest
 
 from envise_tf.stream.change import ChangeDetector
+from envise_tf.stream.store import read_tree, write_tree
 
 
 def first_alarm(detector: ChangeDetector, **signals: np.ndarray) -> int | None:
@@ -65,9 +64,24 @@ def test_fewer_false_alarms_are_paid_for_with_time():
     assert bold < careful
 
 
-def test_a_detector_goes_on_from_a_pickle():
+@pytest.mark.parametrize("seen", [0, 2000, 3040])
+def test_a_detector_comes_back_from_a_file(tmp_path, seen):
     signal = bernoulli(4, (3000, 0.3), (1000, 0.8))
-    detector = ChangeDetector(0.1)
-    detector.noticed({"deferral": signal[:2000]})
-    copy = pickle.loads(pickle.dumps(detector))
-    assert first_alarm(copy, deferral=signal[2000:]) == first_alarm(detector, deferral=signal[2000:])
+    detector, copy = ChangeDetector(0.1), ChangeDetector(0.1)
+    detector.noticed({"deferral": signal[:seen], "score": np.linspace(0, 1, 500)})
+    write_tree(tmp_path / "state.npz", detector.snapshot())
+    copy.restore(read_tree(tmp_path / "state.npz"))
+    reasons = [each.noticed({"deferral": signal[seen:]}) for each in (detector, copy)]
+    assert reasons[0] is not None
+    assert reasons[0] == reasons[1]
+
+
+def test_a_detector_that_has_forgotten_comes_back_so(tmp_path):
+    """After a cut ADWIN starts anew with the next number, and a fall cuts without an alarm."""
+    detector, copy = ChangeDetector(0.1), ChangeDetector(0.1)
+    signal = bernoulli(0, (3000, 0.9), (96, 0.0))
+    assert first_alarm(detector, deferral=signal[: len(signal) // 32 * 32]) is None
+    write_tree(tmp_path / "state.npz", detector.snapshot())
+    copy.restore(read_tree(tmp_path / "state.npz"))
+    following = bernoulli(1, (600, 0.0), (400, 0.6))
+    assert first_alarm(copy, deferral=following) == first_alarm(detector, deferral=following) is not None
