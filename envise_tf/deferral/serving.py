@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +14,7 @@ from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.scores import OutlierScore, fitted_default_score, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
-from envise_tf.deferral.threshold import Threshold, fitting_part, threshold_on
+from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.networks.tracing import traced_function
 
@@ -25,6 +25,18 @@ _BATCH = 256
 _MOST_REFERENCES = 1000
 _FITS = 0.01
 """An earlier student does not fit a stream where its figures would come with less than this chance if it did."""
+
+
+class Shown(NamedTuple):
+    """Images of a stream and what the teacher says of them.
+
+    Attributes:
+        images: uint8 (n, height, width, 3).
+        teacher_class: int64 (n,).
+    """
+
+    images: np.ndarray
+    teacher_class: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,9 @@ class ServingStudent:
         references: float32 (m,), scores of calibration images, ascending.
 
     Attributes:
+        network: as given.
         classes: int64 (student's classes,).
-        threshold: see there.
+        threshold: as given.
     """
 
     def __init__(
@@ -82,7 +95,7 @@ class ServingStudent:
         """Returns the share of calibration images with a higher score, float64 (n,) in 0..1."""
         return 1 - np.searchsorted(self._references, score, side="right") / len(self._references)
 
-    def fits(self, images: np.ndarray, teacher_class: np.ndarray) -> bool:
+    def fits(self, shown: Shown) -> bool:
         """Returns whether it serves these images as well as those that its threshold was chosen on.
 
         Our choice: neither of two one-sided exact binomial tests may refute it at 1 %. Its coverage is as large as it
@@ -90,49 +103,50 @@ class ServingStudent:
         promised.
 
         Args:
-            images: uint8 (n, height, width, 3) of the stream as it is now.
-            teacher_class: int64 (n,), what the teacher predicts.
+            shown: n > 0 images of the stream as it is now.
         """
-        said = self.said(images)
+        said = self.said(shown.images)
         answered = ~said.deferred
-        disagreeing = answered & (self.classes[said.own_class] != teacher_class)
+        disagreeing = answered & (self.classes[said.own_class] != shown.teacher_class)
         count = int(answered.sum())
         epsilon = self.threshold.options["epsilon"]
-        is_covering = stats.binom.cdf(count, len(images), self.threshold.coverage) >= _FITS
+        is_covering = stats.binom.cdf(count, len(answered), self.threshold.coverage) >= _FITS
         is_agreeing = stats.binom.sf(int(disagreeing.sum()) - 1, count, epsilon) >= _FITS
         return bool(count and is_covering and is_agreeing)
 
     def snapshot(self) -> dict[str, Any]:
-        """Returns all that `restored` needs, without a network's graph."""
+        """Returns all that `restored` needs as plain values and arrays, without a network's graph."""
         return {
             "weights": self.network.get_weights(),
             "classes": self.classes,
-            "score": (self._score.name, self._score.options, self._score.fitted),
-            "threshold": self.threshold,
+            "score": {"name": self._score.name, "options": self._score.options, "fitted": self._score.fitted},
+            "threshold": self.threshold.as_dict(),
             "references": self._references,
         }
 
     @classmethod
-    def restored(cls, snapshot: dict[str, Any], build: Build) -> ServingStudent:
+    def restored(cls, snapshot: Mapping[str, Any], build: Build) -> ServingStudent:
         """Returns the student that `snapshot` was taken of."""
         network = build(len(snapshot["classes"]))
         network.set_weights(snapshot["weights"])
-        name, options, fitted = snapshot["score"]
-        score = outlier_score(name, options)
-        score.fitted = fitted
-        return cls(network, snapshot["classes"], score, snapshot["threshold"], snapshot["references"])
+        written = snapshot["score"]
+        score = outlier_score(written["name"], written["options"])
+        score.fitted = written["fitted"]
+        threshold = Threshold.from_dict(snapshot["threshold"])
+        return cls(network, snapshot["classes"], score, threshold, snapshot["references"])
 
 
 def serving_student(
     network: tf.keras.Model,
     classes: np.ndarray,
-    images: np.ndarray,
-    teacher_class: np.ndarray,
+    choosing: Shown,
+    promising: Shown,
     teacher_classes: int,
     epsilon: float,
     confidence: float,
+    delta: float,
 ) -> ServingStudent:
-    """Returns a trained student with a score fitted, and a threshold chosen by risk, on held-back images.
+    """Returns a trained student with a score that is fitted and a threshold that is chosen by risk.
 
     The first of the default scores that applies is taken; see `deferral.rules` for the threshold, which may defer
     everything.
@@ -140,22 +154,32 @@ def serving_student(
     Args:
         network: trained.
         classes: int64 (student's classes,).
-        images: uint8 (n, height, width, 3), of the stream, never trained on, in random order.
-        teacher_class: int64 (n,), what the teacher predicts.
+        choosing: images on which the score is fitted, at least one; never trained on, in random order.
+        promising: other such images, at least one, on which the threshold is chosen. The promise holds only if nothing
+            about the student was chosen on them.
         teacher_classes: number of the teacher's classes.
         epsilon: largest disagreement promised.
         confidence: of the promise.
+        delta: largest chance that it is wrong on this try, at most 1 - confidence.
     """
     observer = Observer(network)
-    outputs = Outputs.concatenated([observer(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
-    pseudo_label = student_class_of(classes.tolist(), teacher_classes)[teacher_class]
-    is_fitting = fitting_part(len(images))
-    score = fitted_default_score(outputs.chosen(is_fitting), pseudo_label[is_fitting])
-    scores = _traced(score, network)(outputs.logits, outputs.features).numpy()
-    seen = HeldBack.of(scores, outputs.logits.argmax(axis=-1), pseudo_label)
-    threshold = threshold_on(seen, "risk", len(classes), epsilon=epsilon, confidence=confidence)
-    references = np.sort(scores[~is_fitting])
+    pseudo_labels = student_class_of(classes.tolist(), teacher_classes)
+    seen = [(_observed(observer, part.images), pseudo_labels[part.teacher_class]) for part in (choosing, promising)]
+    score = fitted_default_score(*seen[0])
+    scored = _traced(score, network)
+    fitting, calibration = (
+        HeldBack.of(scored(outputs.logits, outputs.features).numpy(), outputs.logits.argmax(axis=-1), pseudo_label)
+        for outputs, pseudo_label in seen
+    )
+    threshold = chosen_threshold(
+        "risk", fitting, calibration, len(classes), delta=delta, epsilon=epsilon, confidence=confidence
+    )
+    references = np.sort(calibration.score)
     return ServingStudent(network, classes, score, threshold, references[:: -(-len(references) // _MOST_REFERENCES)])
+
+
+def _observed(observer: Observer, images: np.ndarray) -> Outputs:
+    return Outputs.concatenated([observer(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
 
 
 def _traced(score: OutlierScore, network: tf.keras.Model) -> Callable[[np.ndarray, np.ndarray], tf.Tensor]:

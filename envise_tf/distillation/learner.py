@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.distillation.distiller import Distiller, adam_for
+from envise_tf.distillation.distiller import Distiller, adam_for, student_class_of
 from envise_tf.distillation.objectives import Objective
+from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.augmentation import augmented
 from envise_tf.images.windows import Augmentation
 
+_BATCH = 256
+"""Images that agreement is measured on at once: always as many, as another number would be traced again."""
+
+
+def agreement_on(
+    student: tf.keras.Model, classes: Sequence[int], images: np.ndarray, teacher_class: np.ndarray
+) -> float:
+    """Returns a student's agreement with the teacher on the images whose class it has, in 0..1; 0 where there are none.
+
+    Args:
+        student: uint8 images -> logits.
+        classes: the teacher's class of each of its logits.
+        images: uint8 (n, height, width, 3).
+        teacher_class: int64 (n,), what the teacher predicts.
+    """
+    most = max(*classes, int(teacher_class.max(initial=0)))
+    own = student_class_of(classes, most + 1)[teacher_class]
+    is_known = own >= 0
+    if not is_known.any():
+        return 0.0
+    logits = student.predict(images[is_known], batch_size=_BATCH, verbose=0)
+    return float((logits.argmax(axis=-1) == own[is_known]).mean())
+
 
 class Learner:
-    """Trains a student a batch at a time, at a rate that can be lowered on the way.
+    """Trains a student a batch at a time, at a rate that can be changed on the way.
 
     Responsible for the training step and all that a resumed one needs. Not for which images it is given, nor for when
     it has learned enough.
@@ -29,6 +54,10 @@ class Learner:
         augmentation: of every training image.
         batch_size: images a step.
         seed: of the augmentation.
+
+    Attributes:
+        student: as given.
+        steps: taken so far.
     """
 
     def __init__(
@@ -58,9 +87,19 @@ class Learner:
         self._distiller = distiller
 
     def learn(self, images: np.ndarray) -> None:
-        """Takes one step on uint8 images (batch_size, height, width, 3)."""
-        self._step(tf.constant(images), tf.constant([self._seed, self.steps], tf.int64))
+        """Takes one step on uint8 images (batch_size, height, width, 3).
+
+        Raises:
+            DivergenceError: the loss is no longer finite.
+        """
+        means = self._step(tf.constant(images), tf.constant([self._seed, self.steps], tf.int64))
         self.steps += 1
+        loss = float(means["loss"])
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"the loss became {loss} in training step {self.steps} of a student: start again with a lower "
+                "--learning_rate or a lower weight of the objectives"
+            )
 
     def settle(self, images: np.ndarray) -> None:
         """Sets means and variances of all batch normalisations to those of these images, uint8 (n, height, width, 3).
@@ -79,9 +118,14 @@ class Learner:
         for layer, momentum in zip(normalisations, momenta, strict=True):
             layer.momentum = momentum
 
-    def lower_rate(self, factor: float) -> None:
-        """Multiplies the learning rate from the next step on."""
-        self._rate.assign(self._rate * factor)
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._rate)
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._rate.assign(rate)
 
     def means(self) -> dict[str, float]:
         """Returns the mean of every loss and figure since the last call."""
@@ -90,12 +134,12 @@ class Learner:
         return values
 
     def snapshot(self) -> dict[str, Any]:
-        """Returns all that `restore` needs, as arrays."""
+        """Returns all that `restore` needs as plain values and arrays."""
         return {
             "student": self.student.get_weights(),
             "optimizer": [variable.numpy() for variable in self._distiller.optimizer.weights],
             "metrics": [metric.get_weights() for metric in self._distiller.metrics],
-            "rate": float(self._rate),
+            "rate": self.rate,
             "steps": self.steps,
         }
 

@@ -1,32 +1,22 @@
 """Answers a whole stream with a lifecycle, and writes down every answer once, whatever kills the process.
 
-The record, in the run's folder:
-
-    answers.csv   a row an image, written when its batch has been answered; never rewritten
-    work.csv      a row a batch: the images that each network has seen so far
-    events.jsonl  changes, classes found, measurements, thresholds
-    state.pkl     the lifecycle, every so many images, and how far the stream was then
-
-A run that was killed goes on from state.pkl. The images between it and the end of answers.csv are played again, so that
-the lifecycle is what it was; their answers have been given and are not given again. Rows of work.csv and events behind
-state.pkl are dropped first, for they come again. A row that the kill has cut off was not given yet.
+Beside the record (`record`) the run's folder holds state.npz (`store`): the lifecycle at the last checkpoint, and how
+far the stream was then. A run that was killed is resumed from there. The images between it and the end of answers.csv
+are played again, so that the lifecycle is what it was; their answers have been given and are not given again. Rows of
+work.csv and events behind state.npz are dropped first, for they come again. A row that the kill has cut off was not
+given yet.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import itertools
-import json
-import os
-import pickle
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -36,26 +26,34 @@ from envise_tf.distillation import training
 from envise_tf.distillation.objectives import objective
 from envise_tf.errors import UserError
 from envise_tf.images.frames import Batch, Frames, PhotographFrames, VideoFrames
+from envise_tf.images.holding_back import BLOCK
 from envise_tf.images.loading import load_source
 from envise_tf.images.phases import PhasedFrames, load_phases
 from envise_tf.images.source import Source
+from envise_tf.images.windows import Augmentation
 from envise_tf.measures.gie import gie
 from envise_tf.networks.loading import Classifier, load_classifier, load_generic
 from envise_tf.networks.macs import macs
+from envise_tf.networks.students import residual_student
+from envise_tf.networks.tracing import traced
 from envise_tf.run import Run, provenance
 from envise_tf.runs.teacher import require_size, shared_size, with_class_names
 from envise_tf.settings import Policy, StreamSettings
-from envise_tf.stream.lifecycle import Answered, Lifecycle, Work
-from envise_tf.stream.record import ANSWERS, COUNTS, Record, as_figures, read_record
+from envise_tf.stream.holdout import images_needed, spent_on_try
+from envise_tf.stream.journal import Replies
+from envise_tf.stream.lifecycle import Lifecycle
+from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
+from envise_tf.stream.record import Log, Record, read_record
+from envise_tf.stream.result import as_figures
+from envise_tf.stream.store import read_tree, write_tree
 from envise_tf.stream.timeline import write_stream_report
 
 POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
 
-
-_LONGEST_ROW = 4096
-_STATE = "state.pkl"
+_STATE, _OLD_STATE = "state.npz", "state.pkl"
 _FRAMES = "frames.json"
+_MEGABYTE = 2**20
 
 _CONSOLE = Console()
 
@@ -83,8 +81,8 @@ def stream(settings: StreamSettings, resumed: bool) -> Run:
     """Answers a stream, and with settings.baselines once more with every other policy; writes the report.
 
     Args:
-        settings: see there.
-        resumed: go on with the run in settings.out.
+        settings: what to answer, and how.
+        resumed: whether to resume the run in settings.out.
 
     Raises:
         UserError: anything the settings name is missing or does not fit the rest, or the stream is empty.
@@ -107,7 +105,7 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     """Returns the frames and the teacher that the settings name.
 
     Args:
-        settings: see there.
+        settings: of the stream.
         run: may hold a list of photographs, for those that have come since would change their order.
 
     Raises:
@@ -152,24 +150,24 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
         return run.read_json("result.json")
     training.prepare(settings.seed)
     lifecycle = begun_lifecycle(settings, sight)
-    first, seconds = 0, 0.0
-    if (run.folder / _STATE).exists():
-        first, seconds = _restored(run, lifecycle)
-    else:
+    journal = lifecycle.journal
+    first, seconds = _restored(run, lifecycle)
+    if not first:
         if isinstance(sight.frames, PhotographFrames):
             run.write_json(_FRAMES, {"paths": list(sight.frames.paths)})
         run.begin(settings)
     with Log(run.folder, first) as log, _View(settings, sight, lifecycle) as view:
         begun = time.monotonic() - seconds
         for batch in sight.frames.batches(first, settings.batch_size):
-            answered = lifecycle.answer(batch.images)
-            events = lifecycle.taken_events()
-            log.write(batch, answered, _known(sight, lifecycle, batch, answered), lifecycle.work, events)
+            replies = lifecycle.answer(batch.images)
+            events = journal.taken_events()
+            log.write(batch, replies, _known(sight, lifecycle, batch, replies), journal.tally, events)
             view.show(events)
-            if lifecycle.position % settings.checkpoint < len(batch.images):
+            if journal.position % settings.checkpoint < len(batch.images):
+                log.sync()
                 _save(run, lifecycle, int(batch.numbers[-1]) + 1, time.monotonic() - begun)
         seconds = time.monotonic() - begun
-    if not lifecycle.position:
+    if not journal.position:
         raise UserError(f"{sight.frames.name} shows no image that can be read: expected at least one")
     result = _result(settings, sight, lifecycle, seconds)
     result |= as_figures(read_record(run.folder), result)
@@ -177,15 +175,15 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
     return result
 
 
-def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, answered: Answered) -> tuple[np.ndarray, np.ndarray]:
+def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -> tuple[np.ndarray, np.ndarray]:
     """Returns true and teacher's class of each image, int64 (n,), as far as they are known.
 
     Where there are labels the teacher is asked about every image, for the record alone: to compare it with the cascade.
     """
-    teacher_class = answered.teacher_class.copy()
+    teacher_class = replies.teacher_class.copy()
     unasked = teacher_class < 0
     if len(sight.truth) and unasked.any():
-        teacher_class[unasked] = lifecycle.teacher(batch.images[unasked]).argmax(axis=-1)
+        teacher_class[unasked] = lifecycle.workshop.answers(batch.images[unasked]).argmax(axis=-1)
     return sight.true_class(batch.truth), teacher_class
 
 
@@ -195,19 +193,75 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
     Raises:
         UserError: no such objective, or no student to start from.
     """
+    size = sight.frames.size
+    return Lifecycle(
+        adapt_plan(settings, sight.frames),
+        ServePlan(
+            settings.epsilon,
+            settings.false_alarms,
+            settings.audit_least,
+            settings.audit_most,
+            settings.policy,
+            settings.schedule,
+        ),
+        _workshop(settings, sight.teacher.model, size),
+        load_generic(settings.student_init, settings.teacher, settings.twin),
+        settings.memory * _MEGABYTE,
+        (size, size, 3),
+        settings.students,
+    )
+
+
+def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
+    """Returns how students are made for these frames; those of a camera or a film are held back in blocks of time.
+
+    Raises:
+        UserError: there is less room for held-back images than any promise takes.
+    """
+    needed = images_needed(settings.epsilon, spent_on_try(1 - settings.confidence, 1))
+    if settings.held_back < 2 * needed:
+        raise UserError(
+            f"--held_back {settings.held_back} given: expected at least {2 * needed}, half of them for the promise of "
+            f"at most {100 * settings.epsilon:g} % disagreement; give more, or a larger --epsilon"
+        )
+    same = {field.name for field in dataclasses.fields(AdaptPlan)} & {
+        field.name for field in dataclasses.fields(settings)
+    }
+    return AdaptPlan(
+        **{name: getattr(settings, name) for name in same},
+        augmentation=Augmentation(settings.flip, settings.shift, 0.0, settings.mixup),
+        block=None if isinstance(frames, PhasedFrames) else BLOCK,
+    )
+
+
+def _workshop(settings: StreamSettings, teacher: tf.keras.Model, size: int) -> Workshop:
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
-    generic = load_generic(settings.student_init, settings.teacher, settings.twin)
-    return Lifecycle(settings, sight.teacher.model, sight.frames.size, objectives, generic)
+
+    def build(classes: int) -> tf.keras.Model:
+        return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
+
+    return Workshop(teacher, traced(teacher), objectives, build)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:
     content = {"lifecycle": lifecycle.snapshot(), "next": following, "seconds": seconds}
-    run.save(_STATE, lambda path: path.write_bytes(pickle.dumps(content)))
+    run.save(_STATE, lambda path: write_tree(path, content))
 
 
 def _restored(run: Run, lifecycle: Lifecycle) -> tuple[int, float]:
-    """Brings the lifecycle to where the run was saved; returns the next number and the seconds taken so far."""
-    content = pickle.loads((run.folder / _STATE).read_bytes())
+    """Brings the lifecycle to where the run was saved; returns the next number and the seconds taken so far.
+
+    Raises:
+        UserError: an earlier version has saved it.
+    """
+    if (run.folder / _OLD_STATE).exists():
+        raise UserError(
+            f"{run.folder / _OLD_STATE} was written by an earlier version, and the state is now kept in {_STATE}: "
+            "start again with another --out, or finish the run with the version that began it"
+        )
+    if not (run.folder / _STATE).exists():
+        return 0, 0.0
+    content = read_tree(run.folder / _STATE)
     lifecycle.restore(content["lifecycle"])
     return content["next"], content["seconds"]
 
@@ -216,7 +270,7 @@ def _result(settings: StreamSettings, sight: Sight, lifecycle: Lifecycle, second
     frames = sight.frames
     student, teacher = macs(lifecycle.network()), macs(sight.teacher.model)
     return {
-        "images": lifecycle.position,
+        "images": lifecycle.journal.position,
         **_phase_figures(frames),
         "class_names": list(sight.teacher.class_names),
         "work": {
@@ -226,7 +280,7 @@ def _result(settings: StreamSettings, sight: Sight, lifecycle: Lifecycle, second
         },
         "unreadable": len(frames.unreadable),
         "seconds": seconds,
-        "images_per_second": lifecycle.position / seconds,
+        "images_per_second": lifecycle.journal.position / seconds,
         "settings": dataclasses.asdict(settings),
         **provenance(),
     }
@@ -247,92 +301,7 @@ def _phase_figures(frames: Frames) -> dict[str, Any]:
     return {"phases": phases, "repeats": sum(max(0, count - distinct[name]) for name, count in images.items())}
 
 
-# --- What is written -------------------------------------------------------------------------------------------------
-
-
-class Log:
-    """The three files of the record.
-
-    Args:
-        folder: of the run.
-        first: number of the first frame that is answered from here on.
-    """
-
-    def __init__(self, folder: Path, first: int) -> None:
-        self._given = _last_number(folder / "answers.csv")
-        _drop(folder / "work.csv", lambda line: line.startswith("image") or int(line.partition(",")[0]) < first)
-        _drop(folder / "events.jsonl", lambda line: json.loads(line)["image"] < first)
-        self._answers = _opened(folder / "answers.csv", ANSWERS)
-        self._work = _opened(folder / "work.csv", ("image", *COUNTS))
-        self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in (self._answers, self._work, self._events):
-            file.close()
-
-    def write(
-        self,
-        batch: Batch,
-        answered: Answered,
-        known: tuple[np.ndarray, np.ndarray],
-        work: Work,
-        events: list[dict[str, Any]],
-    ) -> None:
-        """Appends a batch, but for the answers that have been given before."""
-        truth, teacher_class = known
-        columns = (
-            batch.numbers,
-            batch.phase,
-            [answered.state] * len(batch.numbers),
-            answered.label,
-            answered.by_student.astype(int),
-            ["" if np.isnan(score) else f"{score:.6g}" for score in answered.score],
-            (answered.teacher_class >= 0).astype(int),
-            teacher_class,
-            truth,
-        )
-        rows = [row for row in zip(*columns, strict=True) if row[0] > self._given]
-        csv.writer(self._answers, lineterminator="\n").writerows(rows)
-        last = int(batch.numbers[-1])
-        csv.writer(self._work, lineterminator="\n").writerow((last, *(getattr(work, name) for name in COUNTS)))
-        for event in events:
-            self._events.write(json.dumps({"image": last, **event}) + "\n")
-        for file in (self._answers, self._work, self._events):
-            file.flush()
-
-
-def _last_number(path: Path) -> int:
-    """Returns the number of the last image in a file of answers, -1 of none; cuts off a row that is not whole."""
-    if not path.exists():
-        return -1
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        file.seek(max(0, end - _LONGEST_ROW))
-        tail = file.read()
-        whole = tail[: tail.rfind(b"\n") + 1]
-        file.truncate(end - len(tail) + len(whole))
-    rows = whole.decode().splitlines()
-    number = rows[-1].partition(",")[0] if rows else ""
-    return int(number) if number.isdigit() else -1
-
-
-def _drop(path: Path, stays: Callable[[str], bool]) -> None:
-    """Leaves the whole lines of a file up to the first that does not stay."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as file:
-        lines = list(itertools.takewhile(lambda line: line.endswith("\n") and stays(line), file))
-    path.write_text("".join(lines), encoding="utf-8")
-
-
-def _opened(path: Path, columns: tuple[str, ...]) -> TextIO:
-    file = path.open("a", encoding="utf-8", newline="")
-    if not path.stat().st_size:
-        csv.writer(file, lineterminator="\n").writerow(columns)
-    return file
+# --- What is shown ---------------------------------------------------------------------------------------------------
 
 
 class _View:
@@ -342,9 +311,11 @@ class _View:
         self._lifecycle, self._names = lifecycle, sight.teacher.class_names
         self._flops = macs(lifecycle.network()).flops, macs(sight.teacher.model).flops
         self._progress = progress.bar("images,")
-        self._task = self._progress.add_task(settings.policy, total=sight.frames.length, completed=lifecycle.position)
+        self._task = self._progress.add_task(
+            settings.policy, total=sight.frames.length, completed=lifecycle.journal.position
+        )
         self._live = Live(console=_CONSOLE, refresh_per_second=2, transient=True)
-        self._begun, self._first = time.monotonic(), lifecycle.position
+        self._begun, self._first = time.monotonic(), lifecycle.journal.position
 
     def __enter__(self) -> _View:
         self._live.start()
@@ -356,25 +327,25 @@ class _View:
 
     def show(self, events: list[dict[str, Any]]) -> None:
         """Shows where the stream is, and what has happened."""
-        self._progress.update(self._task, completed=self._lifecycle.position)
+        self._progress.update(self._task, completed=self._lifecycle.journal.position)
         self._live.update(Group(self._table(), self._progress))
         for event in events:
             _CONSOLE.print(
-                f"{self._lifecycle.position:>8}  {event['state']:<6} {event['event']}: {event['reason']}",
+                f"{self._lifecycle.journal.position:>8}  {event['state']:<6} {event['event']}: {event['reason']}",
                 soft_wrap=True,
                 highlight=False,
                 markup=False,
             )
 
     def _table(self) -> Table:
-        lifecycle, work = self._lifecycle, self._lifecycle.work
+        journal, tally = self._lifecycle.journal, self._lifecycle.journal.tally
         seconds = time.monotonic() - self._begun
         rows = {
-            "state": lifecycle.state.upper(),
-            "agreement on held-back images": _percent(lifecycle.agreement),
-            "deferred while serving": _percent(work.deferred / work.student if work.student else None),
+            "state": self._lifecycle.state.upper(),
+            "agreement on held-back images": _percent(journal.agreement),
+            "deferred while serving": _percent(tally.deferred / tally.student if tally.student else None),
             "GiE while serving": _percent(self._gie()),
-            "images a second": f"{(lifecycle.position - self._first) / seconds:.0f}",
+            "images a second": f"{(journal.position - self._first) / seconds:.0f}",
         }
         table = Table(show_header=False)
         for name, value in rows.items():
@@ -382,10 +353,10 @@ class _View:
         return table
 
     def _gie(self) -> float | None:
-        work = self._lifecycle.work
-        if not work.student:
+        tally = self._lifecycle.journal.tally
+        if not tally.student:
             return None
-        return float(gie(work.student, work.deferred + work.audited, *self._flops))
+        return float(gie(tally.student, tally.deferred + tally.audited, *self._flops))
 
 
 def _percent(share: float | None) -> str:

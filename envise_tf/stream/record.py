@@ -1,49 +1,35 @@
-"""The record of a stream, and the figures that follow from it: how right, how cheap, how quick to adapt.
+"""The record of a stream: three files in the run's folder, written as it is answered, and read back.
 
-Work is counted in FLOPs, as in `measures.gie`. With S images that the student saw while serving, D + A of them
-that the teacher was asked about (deferred or audited), L labels while adapting, X images that the teacher saw once more
-in training steps, T images in training steps of the student, and V images that measured it, all the work is
-
-    W = S F_S + (D + A + L + X) F_T + (3 T + V) F_S'
-
-where F_S' is the student's forward pass in float. A stream of N images has
-
-    gie       = 1 - (S F_S + (D + A) F_T) / (S F_T)        while serving
-    gie_total = 1 - W / (N F_T)                            everything charged
-
-Off the device, training (X, T and V) is somebody else's work and is left out of W. Images between two rows of work.csv
-share their work evenly, so that the parts of a stream add up to the whole. All of this is our choice.
+answers.csv   one row per image, written when its batch has been answered; never rewritten
+work.csv      one row per batch: the images that each network has seen so far
+events.jsonl  changes, classes found, measurements, thresholds
 """
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from envise_tf.errors import UserError
-from envise_tf.measures.gie import FORWARDS_A_TRAINING_STEP, break_even, gie
+from envise_tf.images.frames import Batch
+from envise_tf.run import Run
+from envise_tf.stream.journal import Replies, Tally
 
 ANSWERS = ("image", "phase", "state", "label", "by_student", "score", "asked", "teacher", "truth")
-COUNTS = ("student", "deferred", "audited", "labelled", "taught", "trained", "validated")
+COUNTS = tuple(field.name for field in dataclasses.fields(Tally))
 """What is counted, in images, in the order of `Record.counts`."""
 
-_ON_ANY_DEVICE = np.array([True, True, True, True, False, False, False])
-"""Which of the counts a device pays that does not train."""
-
-WINDOW = 500
-"""Images that a rolling figure looks back on."""
-
-_STILL_THE_SAME = 2000
-"""Images after a border within which more than one change may be noticed without any of them being false."""
-
 _TYPES = {"state": "U5", "score": np.float32, "by_student": np.bool_, "asked": np.bool_}
+_LONGEST_ROW = 4096
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class Record:
         image: int64 (n,), position in the stream, ascending.
         phase: int64 (n,), -1 where unknown.
         is_serving: bool (n,), else it was adapting.
-        label: int64 (n,), the teacher's class that was answered.
+        label: int64 (n,), the teacher's class that was replies.
         by_student: bool (n,).
         score: float32 (n,), NaN while adapting.
         asked: bool (n,), whether the teacher had to see the image.
@@ -90,32 +76,6 @@ class Record:
         return slice(int(np.searchsorted(self.image, first)), last)
 
 
-@dataclass(frozen=True)
-class Flops:
-    """FLOPs of one image.
-
-    Attributes:
-        student: binary, serving.
-        student_as_float: a forward pass in training.
-        teacher: a forward pass.
-    """
-
-    student: float
-    student_as_float: float
-    teacher: float
-
-    @classmethod
-    def of(cls, result: Mapping[str, Any]) -> Flops:
-        """Returns those of a run, from "work" in its result."""
-        work = result["work"]
-        return cls(work["student_flops"], work["student_flops_as_float"], work["teacher_flops"])
-
-    def spent(self, counts: np.ndarray) -> np.ndarray:
-        """Returns the FLOPs behind counts (..., 7), float64 (..., 7)."""
-        trained = FORWARDS_A_TRAINING_STEP * self.student_as_float
-        return counts * np.array([self.student, *[self.teacher] * 4, trained, self.student_as_float])
-
-
 def read_record(folder: Path) -> Record:
     """Returns the record in a run's folder; a last line that a kill has cut off is left out.
 
@@ -147,7 +107,7 @@ def _table(path: Path, columns: Sequence[str]) -> np.ndarray:
             f"{path} begins with {given!r}: expected {','.join(columns)}; give the folder of a stream's run"
         )
     if len(lines) == 1:
-        raise UserError(f"{path} holds no images yet: expected at least one; go on with the run")
+        raise UserError(f"{path} holds no images yet: expected at least one; resume the run")
     # NumPy reads no empty cells, and only a score can be empty.
     rows = (line.replace(",,", ",nan,") for line in lines[1:])
     try:
@@ -186,288 +146,95 @@ def teacher_alone(record: Record) -> Record:
     )
 
 
-# --- A stretch of the stream -----------------------------------------------------------------------------------------
+# --- Writing ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a stretch of the stream came to; shares in 0..1, None for what does not exist.
-
-    Attributes:
-        answered: images.
-        accuracy: of the cascade, where the true class is known.
-        accuracy_teacher: of the teacher on the same images, None unless it is known for all of them.
-        agreement: of the answers with the teacher's, None unless the teacher is known for all images: where it is known
-            for those alone that it was asked about, every answer is its own.
-        serving: share of the images that came while serving.
-        deferral_rate: share of these that the teacher answered, audited ones among them.
-        gie: while serving.
-        gie_total: everything charged.
-        gie_total_off_device: everything but training charged.
-    """
-
-    answered: int
-    accuracy: float | None = None
-    accuracy_teacher: float | None = None
-    agreement: float | None = None
-    serving: float | None = None
-    deferral_rate: float | None = None
-    gie: float | None = None
-    gie_total: float | None = None
-    gie_total_off_device: float | None = None
-
-
-def summary(record: Record, flops: Flops, first: int = 0, stop: int | None = None) -> Summary:
-    """Returns what the images at positions first..stop-1 came to; None is the end of the record."""
-    rows = record.rows(first, stop)
-    answered = rows.stop - rows.start
-    if answered <= 0:
-        return Summary(0)
-    is_serving, label, teacher = record.is_serving[rows], record.label[rows], record.teacher[rows]
-    truth, is_labelled, all_asked = record.truth[rows], record.truth[rows] >= 0, bool((teacher >= 0).all())
-    end = int(record.image[-1]) + 1 if stop is None else stop
-    spent = flops.spent(record.counts_before(end) - record.counts_before(first))
-    return Summary(
-        answered,
-        accuracy=_share(label == truth, is_labelled),
-        accuracy_teacher=_share(teacher == truth, is_labelled) if (teacher[is_labelled] >= 0).all() else None,
-        agreement=_share(label == teacher, teacher >= 0) if all_asked else None,
-        serving=float(is_serving.mean()),
-        deferral_rate=_share(~record.by_student[rows], is_serving),
-        gie=_gie_serving(record, rows, flops),
-        gie_total=float(1 - spent.sum() / (answered * flops.teacher)),
-        gie_total_off_device=float(1 - spent[_ON_ANY_DEVICE].sum() / (answered * flops.teacher)),
-    )
-
-
-def _gie_serving(record: Record, rows: slice, flops: Flops) -> float | None:
-    is_serving = record.is_serving[rows]
-    asked = np.sum(record.asked[rows] & is_serving)
-    return float(gie(is_serving.sum(), asked, flops.student, flops.teacher)) if is_serving.any() else None
-
-
-def _share(hits: np.ndarray, counted: np.ndarray) -> float | None:
-    """Returns the share of hits among the images that count, None of none."""
-    return float(hits[counted].mean()) if counted.any() else None
-
-
-# --- Adapting, and what it earned ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A stretch of ADAPT and the stretch of SERVE that followed.
-
-    Attributes:
-        first: position of its first image.
-        images: that came while adapting.
-        training_flops: of training and measuring; the labels are not among them, see `stretches`.
-        served: images of the SERVE that followed, 0 where none did.
-        gie: there; None where none followed.
-        break_even: served images after which training has paid for itself at this GiE: inf where nothing is gained,
-            None where nothing was served.
-        break_even_off_device: the same where training runs elsewhere: 0 where anything is gained, else inf.
-    """
-
-    first: int
-    images: int
-    training_flops: float
-    served: int
-    gie: float | None
-    break_even: float | None
-    break_even_off_device: float | None
-
-
-def stretches(record: Record, flops: Flops) -> tuple[Stretch, ...]:
-    """Returns every stretch of ADAPT, in order.
-
-    A label costs nothing more than the teacher alone would, for it is the answer to its image. So what has to be paid
-    back is training, and at the break-even `gie_total`, counted from the stretch's first image on, is 0.
-    """
-    parts = states(record)
-    following = [*parts[1:], None]
-    return tuple(
-        _stretch(record, flops, rows, serving[1] if serving else None)
-        for (is_serving, rows), serving in zip(parts, following, strict=True)
-        if not is_serving
-    )
-
-
-def _stretch(record: Record, flops: Flops, adapting: slice, serving: slice | None) -> Stretch:
-    first, last = int(record.image[adapting.start]), int(record.image[adapting.stop - 1])
-    spent = flops.spent(record.counts_before(last + 1) - record.counts_before(first))
-    training = float(spent[~_ON_ANY_DEVICE].sum())
-    gained = None if serving is None else _gie_serving(record, serving, flops)
-    return Stretch(
-        first=first,
-        images=adapting.stop - adapting.start,
-        training_flops=training,
-        served=0 if serving is None else serving.stop - serving.start,
-        gie=gained,
-        break_even=None if gained is None else float(break_even(gained, flops.teacher, training)),
-        break_even_off_device=None if gained is None else float(break_even(gained, flops.teacher, 0.0)),
-    )
-
-
-def states(record: Record) -> list[tuple[bool, slice]]:
-    """Returns the stretches of one state: whether it was serving, and the rows."""
-    starts = np.flatnonzero(np.diff(record.is_serving)) + 1
-    bounds = [0, *starts.tolist(), len(record.image)]
-    return [(bool(record.is_serving[start]), slice(start, stop)) for start, stop in pairwise(bounds)]
-
-
-# --- Changes of the prior --------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Border:
-    """The start of a phase other than the first, and what the lifecycle made of it.
-
-    Attributes:
-        name: of the phase that begins.
-        start: its first image.
-        change: over how many images the prior moves, 0 is at once.
-        noticed_after: images from the start to the first change noticed, None where none was before the next border.
-        serving_after: images from the start until serving began again, None likewise.
-        by_reuse: whether it was an earlier student that served again; None where none did.
-    """
-
-    name: str
-    start: int
-    change: int
-    noticed_after: int | None
-    serving_after: int | None
-    by_reuse: bool | None
-
-
-def borders(record: Record, phases: Sequence[Mapping[str, Any]]) -> tuple[Border, ...]:
-    """Returns the borders that the stream has come to.
+class Log:
+    """The three files of the record.
 
     Args:
-        record: whose events tell what was noticed.
-        phases: each with "name", "start" and "change", in order.
+        folder: of the run.
+        first: number of the first frame that is answered from here on.
     """
-    starts = [phase["start"] for phase in phases[1:] if phase["start"] <= record.image[-1]]
-    stops = [*starts[1:], np.inf]
-    return tuple(
-        _border(phase, [event for event in record.events if start <= event["image"] < stop])
-        for phase, start, stop in zip(phases[1:], starts, stops, strict=False)
-    )
+
+    def __init__(self, folder: Path, first: int) -> None:
+        self._given = _last_number(folder / "answers.csv")
+        _drop(folder / "work.csv", lambda line: line.startswith("image") or int(line.partition(",")[0]) < first)
+        _drop(folder / "events.jsonl", lambda line: json.loads(line)["image"] < first)
+        self._answers = _opened(folder / "answers.csv", ANSWERS)
+        self._work = _opened(folder / "work.csv", ("image", *COUNTS))
+        self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
+        self._files = (self._answers, self._work, self._events)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def sync(self) -> None:
+        """Has all that was written reach the disk, so that a checkpoint that counts on it may follow."""
+        for file in self._files:
+            os.fsync(file.fileno())
+
+    def write(
+        self,
+        batch: Batch,
+        replies: Replies,
+        known: tuple[np.ndarray, np.ndarray],
+        tally: Tally,
+        events: list[dict[str, Any]],
+    ) -> None:
+        """Appends a batch, but for the answers that have been given before."""
+        truth, teacher_class = known
+        columns = (
+            batch.numbers,
+            batch.phase,
+            [replies.state] * len(batch.numbers),
+            replies.label,
+            replies.by_student.astype(int),
+            ["" if np.isnan(score) else f"{score:.6g}" for score in replies.score],
+            (replies.teacher_class >= 0).astype(int),
+            teacher_class,
+            truth,
+        )
+        rows = [row for row in zip(*columns, strict=True) if row[0] > self._given]
+        csv.writer(self._answers, lineterminator="\n").writerows(rows)
+        last = int(batch.numbers[-1])
+        csv.writer(self._work, lineterminator="\n").writerow((last, *(getattr(tally, name) for name in COUNTS)))
+        for event in events:
+            self._events.write(json.dumps({"image": last, **event}) + "\n")
+        for file in self._files:
+            file.flush()
 
 
-def _border(phase: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> Border:
-    """Returns a border, by the events between it and the next."""
-    start = phase["start"]
-    change = next((event for event in events if event["event"] == "change"), None)
-    again = next((event for event in events if event["event"] in ("threshold", "reuse")), None)
-    return Border(
-        phase["name"],
-        start,
-        phase["change"],
-        noticed_after=None if change is None else change["image"] - start,
-        serving_after=None if again is None else again["image"] - start,
-        by_reuse=None if again is None else again["event"] == "reuse",
-    )
+def _last_number(path: Path) -> int:
+    """Returns the number of the last image in a file of answers, -1 of none; cuts off a row that is not whole."""
+    if not path.exists():
+        return -1
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - _LONGEST_ROW))
+        tail = file.read()
+        whole = tail[: tail.rfind(b"\n") + 1]
+        file.truncate(end - len(tail) + len(whole))
+    rows = whole.decode().splitlines()
+    number = rows[-1].partition(",")[0] if rows else ""
+    return int(number) if number.isdigit() else -1
 
 
-def false_alarms(record: Record, phases: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Returns the images at which a change was noticed that belongs to no border.
-
-    The first change noticed after a border belongs to it, however late; so do others until 2,000 images after the prior
-    has come to rest.
-
-    Args:
-        record: whose events tell what was noticed.
-        phases: as in `borders`; with none, nothing is known, and nothing is false.
-    """
-    if not phases:
-        return []
-    found = borders(record, phases)
-    noticed = {border.start + border.noticed_after for border in found if border.noticed_after is not None}
-    return [
-        image
-        for image in changes(record)
-        if image not in noticed and not any(b.start <= image < b.start + b.change + _STILL_THE_SAME for b in found)
-    ]
+def _drop(path: Path, stays: Callable[[str], bool]) -> None:
+    """Leaves the whole lines of a file up to the first that does not stay."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        lines = list(itertools.takewhile(lambda line: line.endswith("\n") and stays(line), file))
+    Run(path.parent).write(path, "".join(lines))
 
 
-def changes(record: Record) -> list[int]:
-    """Returns the images at which a change was noticed."""
-    return [event["image"] for event in record.events if event["event"] == "change"]
-
-
-# --- Along the stream ------------------------------------------------------------------------------------------------
-
-
-def rolling_share(hits: np.ndarray, counted: np.ndarray, window: int = WINDOW) -> np.ndarray:
-    """Returns the share of hits among those of the last `window` images that count, float64 (n,).
-
-    NaN where fewer than a tenth of the window count: a share of a few images is noise.
-
-    Args:
-        hits: bool (n,).
-        counted: bool (n,).
-        window: images, >= 1; the first images look back on fewer.
-    """
-    found, total = (_last(values, window) for values in (hits & counted, counted))
-    return np.divide(found, total, out=np.full(len(found), np.nan), where=total >= max(1, window / 10))
-
-
-def _last(values: np.ndarray, window: int) -> np.ndarray:
-    """Returns the sums over the last `window` values, int64 (n,)."""
-    sums = np.append(0, np.cumsum(values))
-    ends = np.arange(1, len(sums))
-    return sums[ends] - sums[np.maximum(ends - window, 0)]
-
-
-def gie_total_so_far(record: Record, flops: Flops, on_device: bool) -> np.ndarray:
-    """Returns gie_total from the start of the stream up to the end of each batch, float64 (m,).
-
-    Args:
-        record: of n images and m batches.
-        flops: of an image.
-        on_device: whether training is charged.
-    """
-    charged = np.ones(len(COUNTS), bool) if on_device else _ON_ANY_DEVICE
-    images = np.searchsorted(record.image, record.work_image, side="right")
-    spent = flops.spent(record.counts)[:, charged].sum(axis=-1)
-    return 1 - spent / (np.maximum(images, 1) * flops.teacher)
-
-
-# --- Written down ----------------------------------------------------------------------------------------------------
-
-
-def as_figures(record: Record, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what result.json holds of a record; plain values, null for what does not exist and for infinity.
-
-    Args:
-        record: of the run.
-        result: of the run, with "work" and "phases".
-    """
-    flops, phases = Flops.of(result), result["phases"]
-    counts = dict(zip(COUNTS, record.counts[-1].tolist(), strict=True))
-    spent = dict(zip(COUNTS, flops.spent(record.counts[-1]).tolist(), strict=True))
-    return {
-        "total": dataclasses.asdict(summary(record, flops)),
-        "by_phase": [{"name": name, **dataclasses.asdict(found)} for name, found in by_phase(record, flops, phases)],
-        "borders": [dataclasses.asdict(border) for border in borders(record, phases)],
-        "false_alarms": false_alarms(record, phases),
-        "stretches": [_finite(dataclasses.asdict(stretch)) for stretch in stretches(record, flops)],
-        "spent": {name: {"images": int(counts[name]), "flops": spent[name]} for name in COUNTS},
-    }
-
-
-def by_phase(record: Record, flops: Flops, phases: Sequence[Mapping[str, Any]]) -> list[tuple[str, Summary]]:
-    """Returns each phase that the stream has come to: its name and what it came to.
-
-    Args:
-        record: of the run.
-        flops: of an image.
-        phases: each with "name", "start" and "images", in order.
-    """
-    found = [(p["name"], summary(record, flops, p["start"], p["start"] + p["images"])) for p in phases]
-    return [(name, one) for name, one in found if one.answered]
-
-
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if value == np.inf else value for name, value in values.items()}
+def _opened(path: Path, columns: tuple[str, ...]) -> TextIO:
+    file = path.open("a", encoding="utf-8", newline="")
+    if not path.stat().st_size:
+        csv.writer(file, lineterminator="\n").writerow(columns)
+    return file

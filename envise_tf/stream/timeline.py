@@ -16,24 +16,19 @@ from envise_tf.report.axes import CASCADE, GREY, OUTLIER, STUDENT, TEACHER
 from envise_tf.report.pictures import svg_uri
 from envise_tf.report.section import Rows, Section, WidePicture, page, percent
 from envise_tf.run import Run
-from envise_tf.stream.record import (
-    COUNTS,
+from envise_tf.stream.borders import Border, borders, changes, false_alarms, images_alone
+from envise_tf.stream.record import COUNTS, Record, teacher_alone
+from envise_tf.stream.summary import (
     WINDOW,
-    Border,
     Flops,
-    Record,
     Stretch,
     Summary,
-    borders,
     by_phase,
-    changes,
-    false_alarms,
     gie_total_so_far,
     rolling_share,
     states,
     stretches,
     summary,
-    teacher_alone,
 )
 
 Phases = Sequence[Mapping[str, Any]]
@@ -119,6 +114,9 @@ def _headline(record: Record, flops: Flops, phases: Phases) -> str:
         texts.append("No student came to serve.")
     else:
         texts.append(f"A student served {percent(whole.serving or 0)} of the stream, at {_less(whole.gie)} there.")
+    alone = images_alone(record)
+    if alone:
+        texts.append(f"No promise could be made for {_count(alone, 'image')}, which the teacher answered alone.")
     texts.append(
         f"With everything charged, the whole stream took {_less(whole.gie_total or 0)}; "
         f"where training runs off the device, {_less(whole.gie_total_off_device or 0)}."

@@ -1,197 +1,361 @@
-"""Adapt, serve, notice, adapt again: on digits, with the shipped teacher and a student of a few hundred steps."""
+"""Adapt, serve, notice, adapt again: with networks that are right, or wrong, without any training."""
 
 import dataclasses
-import pickle
-import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import CLASSES, SIZE, cell_network, images_of, numbers_of, stream_of
 
-from envise_tf.distillation import training
 from envise_tf.distillation.objectives import objective
-from envise_tf.images.digits import Digits
-from envise_tf.networks.shipped import shipped_network
-from envise_tf.settings import StreamSettings
-from envise_tf.stream.lifecycle import Answered, Lifecycle
+from envise_tf.distillation.training import DivergenceError
+from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
+from envise_tf.images.windows import Augmentation
+from envise_tf.networks.tracing import traced
+from envise_tf.stream.journal import Replies
+from envise_tf.stream.lifecycle import Lifecycle
+from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
+from envise_tf.stream.store import read_tree, write_tree
 
-SETTINGS = StreamSettings(
-    widths=(32,),
-    blocks=(2,),
-    learning_rate=0.005,
-    find=128,
-    recheck=64,
-    window=192,
-    patience=1,
-    floor=0.6,
-    longest=1200,
-    epsilon=0.2,
+BATCH = 32
+LOW, HIGH = (0, 1, 2, 3), (5, 6, 7, 8)
+ADAPT = AdaptPlan(
+    find=96,
+    recheck=48,
+    coverage=0.99,
     min_share=0.03,
-    shift=0.0,
-    steps=3,
-    audit_least=4,
-    audit_most=16,
+    window=64,
+    patience=1,
+    improvement=0.01,
+    floor=0.6,
+    longest=2000,
+    steps=1,
+    batch_size=16,
+    learning_rate=1e-9,  # nothing depends on what is learned
+    augmentation=Augmentation(),
+    held_back=400,
+    block=None,
+    epsilon=0.2,
+    confidence=0.95,
+    false_alarms=0.1,
+    seed=0,
 )
-BATCH = 64
+SERVE = ServePlan(epsilon=0.2, false_alarms=0.1, audit_least=4, audit_most=16, policy="lifecycle", schedule=300)
 
 
 @pytest.fixture(scope="module")
 def teacher() -> tf.keras.Model:
-    return shipped_network("digits-disjoint", "teacher")
+    return cell_network(range(CLASSES))
 
 
 @pytest.fixture(scope="module")
-def digits() -> dict[str, np.ndarray]:
-    return Digits().examples("train").batch(2000).get_single_element()
+def blind() -> tf.keras.Model:
+    """A generic student that says the first class of anything, with the same score."""
+    return cell_network(range(CLASSES), scale=0.0)
 
 
-def drawn(digits, classes, images: int, seed: int) -> np.ndarray:
-    """Images of some classes in random order, as often as it takes."""
-    pool = np.flatnonzero(np.isin(digits["label"].numpy(), classes))
-    return digits["image"].numpy()[np.random.default_rng(seed).choice(pool, images)]
+def begun(teacher, generic, adapt=None, serve=None) -> Lifecycle:
+    """Returns a lifecycle whose students start from the generic one, and stay as good as it is."""
+    workshop = Workshop(
+        teacher,
+        traced(teacher),
+        {"soft_label": objective("soft_label", {"weight": 1.0, "temperature": 1.0})},
+        lambda classes: cell_network(range(classes), scale=0.0),
+    )
+    return Lifecycle(
+        dataclasses.replace(ADAPT, **(adapt or {})),
+        dataclasses.replace(SERVE, **(serve or {})),
+        workshop,
+        generic,
+        memory=300 * SIZE * SIZE * 3,
+        image_shape=(SIZE, SIZE, 3),
+        students=4,
+    )
 
 
-def begun(teacher, **changes) -> Lifecycle:
-    settings = dataclasses.replace(SETTINGS, **changes)
-    training.prepare(settings.seed)
-    objectives = {"soft_label": objective("soft_label", {"weight": 1.0, "temperature": 1.0})}
-    return Lifecycle(settings, teacher, 32, objectives, None)
-
-
-def played(lifecycle: Lifecycle, images: np.ndarray) -> tuple[list[Answered], list[dict]]:
-    answers, events = [], []
+def played(lifecycle: Lifecycle, images: np.ndarray) -> tuple[list[Replies], list[dict]]:
+    replies, events = [], []
     for start in range(0, len(images), BATCH):
-        answers.append(lifecycle.answer(images[start : start + BATCH]))
-        events += [{"image": lifecycle.position, **event} for event in lifecycle.taken_events()]
-    return answers, events
+        replies.append(lifecycle.answer(images[start : start + BATCH]))
+        events += [{"image": lifecycle.journal.position, **event} for event in lifecycle.journal.taken_events()]
+    return replies, events
 
 
-def joined(answers: list[Answered], name: str) -> np.ndarray:
-    return np.concatenate([getattr(answer, name) for answer in answers])
-
-
-@pytest.fixture(scope="module")
-def life(teacher, digits):
-    """Low digits, high digits, low digits again; and a copy of the lifecycle in each state, with what was to come."""
-    parts = [((0, 1, 2, 3), 1792), ((5, 6, 7, 8), 1792), ((0, 1, 2, 3), 640)]
-    images = np.concatenate([drawn(digits, classes, count, i) for i, (classes, count) in enumerate(parts)])
-    lifecycle = begun(teacher)
-    answers, events, saved = [], [], {}
-    for start in range(0, len(images), BATCH):
-        answers.append(lifecycle.answer(images[start : start + BATCH]))
-        events += [{"image": lifecycle.position, **event} for event in lifecycle.taken_events()]
-        has_learned = lifecycle.state == "adapt" and lifecycle.position == 320
-        if has_learned or (lifecycle.state == "serve" and "serve" not in saved):
-            saved[lifecycle.state] = (lifecycle.position, pickle.dumps(lifecycle.snapshot()))
-    return lifecycle, images, answers, events, saved
+def joined(replies: list[Replies], name: str) -> np.ndarray:
+    return np.concatenate([getattr(reply, name) for reply in replies])
 
 
 def named(events: list[dict], *names: str) -> list[dict]:
     return [event for event in events if event["event"] in names]
 
 
+def kept(lifecycle: Lifecycle) -> dict[str, np.ndarray]:
+    """Returns the numbers of the images that an adapting lifecycle keeps, by use."""
+    snapshot = lifecycle.snapshot()
+    holdout = snapshot["phase"]["holdout"]
+    parts = {"training": snapshot["replay"], "choosing": holdout["choosing"], "promising": holdout["promising"]}
+    return {use: numbers_of(part["images"]) for use, part in parts.items()}
+
+
+# --- A whole life ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def life(teacher, tmp_path_factory):
+    """Low classes, high ones, low ones again; a file of the lifecycle in each state, with what was to come."""
+    parts = [(LOW, 1024), (HIGH, 1024), (LOW, 512)]
+    images = np.concatenate([stream_of(classes, count, i, 2000 * i) for i, (classes, count) in enumerate(parts)])
+    lifecycle, folder = begun(teacher, teacher), tmp_path_factory.mktemp("life")
+    replies, events, saved = [], [], {}
+    for start in range(0, len(images), BATCH):
+        more, noted = played(lifecycle, images[start : start + BATCH])
+        replies, events = replies + more, events + noted
+        name = {64: "searching", 128: "learning"}.get(lifecycle.journal.position)
+        name = lifecycle.state if name is None and lifecycle.state == "serve" else name
+        if name is not None and name not in saved:
+            saved[name] = lifecycle.journal.position
+            write_tree(folder / f"{name}.npz", lifecycle.snapshot())
+    return lifecycle, images, replies, events, saved, folder
+
+
 def test_it_adapts_serves_notices_each_change_and_uses_the_first_student_again(life):
-    _, _, _, events, _ = life
+    _, _, _, events, _, _ = life
     story = [event["event"] for event in named(events, "begin", "classes", "threshold", "change", "reuse")]
     assert story == ["begin", "classes", "threshold", "change", "classes", "threshold", "change", "reuse"]
-    classes = [event["classes"] for event in named(events, "classes")]
-    assert classes == [[0, 1, 2, 3], [5, 6, 7, 8]]
+    assert [event["classes"] for event in named(events, "classes")] == [list(LOW), list(HIGH)]
     first, second = (event["image"] for event in named(events, "change"))
-    assert 1792 < first <= 1792 + 200
-    assert 3584 < second <= 3584 + 200
+    assert 1024 < first <= 1024 + 200
+    assert 2048 < second <= 2048 + 200
     (reused,) = named(events, "reuse")
-    assert reused["image"] - 3584 <= 300
-    assert reused["classes"] == [0, 1, 2, 3]
+    assert reused["image"] - second <= 96
+    assert reused["classes"] == list(LOW)
 
 
-def test_while_adapting_the_teacher_answers(life, teacher):
-    _, images, answers, _, _ = life
-    by_student, label = joined(answers, "by_student"), joined(answers, "label")
-    teacher_class = teacher.predict(images, verbose=0, batch_size=500).argmax(axis=1)
-    adapting = np.concatenate([[answer.state == "adapt"] * len(answer.label) for answer in answers])
-    assert not by_student[adapting].any()
-    np.testing.assert_array_equal(label[~by_student], teacher_class[~by_student])
-    # What it promised of the images that it answers: at most 20 % disagreement, and far from all deferred.
-    serving = ~adapting
+def test_while_adapting_the_teacher_answers_and_then_the_student(life, teacher):
+    _, images, replies, _, _, _ = life
+    by_student, label = joined(replies, "by_student"), joined(replies, "label")
+    teacher_class = teacher.predict(images, verbose=0, batch_size=512).argmax(axis=1)
+    serving = np.repeat([reply.state == "serve" for reply in replies], BATCH)
+    assert not by_student[~serving].any()
     assert by_student[serving].mean() > 0.3
-    assert (label != teacher_class)[by_student].mean() < 0.2
+    np.testing.assert_array_equal(label[~by_student], teacher_class[~by_student])
+    assert np.isnan(joined(replies, "score")[~serving]).all()
 
 
-def test_the_work_is_what_was_done(life):
-    lifecycle, images, answers, events, _ = life
-    work = lifecycle.work
-    serving = sum(len(answer.label) for answer in answers if answer.state == "serve")
-    assert work.student == serving
-    assert work.labelled == len(images) - serving
-    asked = sum(int((answer.teacher_class >= 0).sum()) for answer in answers if answer.state == "serve")
-    assert work.deferred + work.audited == asked
-    assert work.trained == work.taught
-    steps = sum(event["steps"] for event in named(events, "threshold"))
-    assert work.trained == steps * SETTINGS.batch_size
+def test_the_tally_is_of_what_was_done(life):
+    lifecycle, images, replies, events, _, _ = life
+    tally = lifecycle.journal.tally
+    serving = sum(len(reply.label) for reply in replies if reply.state == "serve")
+    assert tally.student == serving
+    assert tally.labelled == len(images) - serving
+    asked = sum(int((reply.teacher_class >= 0).sum()) for reply in replies if reply.state == "serve")
+    assert tally.deferred + tally.audited == asked
+    assert tally.trained == tally.taught
+    assert tally.trained == ADAPT.batch_size * sum(event["steps"] for event in named(events, "threshold"))
 
 
-@pytest.mark.parametrize("state", ["adapt", "serve"])
-def test_a_copy_goes_on_with_the_same_answers(life, teacher, state):
-    _, images, answers, _, saved = life
-    position, snapshot = saved[state]
-    copy = begun(teacher)
-    copy.restore(pickle.loads(snapshot))
-    assert copy.state == state
-    following, _ = played(copy, images[position : position + 640])
-    expected = answers[position // BATCH : position // BATCH + 10]
-    for name in ("label", "by_student", "score", "teacher_class"):
-        np.testing.assert_array_equal(joined(following, name), joined(expected, name))
+@pytest.mark.parametrize("name", ["searching", "learning", "serve"])
+def test_a_lifecycle_from_a_file_gives_the_same_answers(life, teacher, name):
+    _, images, replies, events, saved, folder = life
+    position = saved[name]
+    copy = begun(teacher, teacher)
+    copy.restore(read_tree(folder / f"{name}.npz"))
+    following, noted = played(copy, images[position:])
+    for column in ("label", "by_student", "score", "teacher_class"):
+        np.testing.assert_array_equal(joined(following, column), joined(replies[position // BATCH :], column))
+    assert noted == [event for event in events if event["image"] > position]
 
 
-def test_no_image_is_both_trained_on_and_held_back(life, teacher):
-    *_, saved = life
-    snapshot = pickle.loads(saved["adapt"][1])
-    known = [{zlib.crc32(image.tobytes()) for image in snapshot[name]["images"]} for name in ("replay", "held_back")]
-    assert all(known)
-    assert not known[0] & known[1]
-    assert len(known[1]) == len(snapshot["held_back"]["images"])  # each once
+# --- Policies and odd streams ----------------------------------------------------------------------------------------
 
 
-def test_a_student_that_never_adapts_again_notices_nothing(digits, teacher):
-    lifecycle = begun(teacher, policy="never", longest=700)
-    images = np.concatenate([drawn(digits, (0, 1, 2, 3), 1000, 0), drawn(digits, (5, 6, 7, 8), 600, 1)])
-    _, events = played(lifecycle, images)
-    assert [event["event"] for event in named(events, "change", "reuse")] == []
+def test_a_student_that_never_adapts_again_notices_nothing(teacher):
+    lifecycle = begun(teacher, teacher, serve={"policy": "never"})
+    _, events = played(lifecycle, np.concatenate([stream_of(LOW, 640), stream_of(HIGH, 320, 1, 1000)]))
+    assert named(events, "change", "reuse") == []
     assert lifecycle.state == "serve"
 
 
-def test_a_schedule_stands_in_for_changes(digits, teacher):
-    lifecycle = begun(teacher, policy="scheduled", schedule=320, longest=384, floor=0.0)
-    _, events = played(lifecycle, drawn(digits, (0, 1, 2, 3), 1300, 0))
-    (change,) = named(events, "change")
+def test_a_schedule_stands_in_for_changes(teacher):
+    _, events = played(begun(teacher, teacher, serve={"policy": "scheduled"}), stream_of(LOW, 1200))
+    change = named(events, "change")[0]
     assert change["reason"] == "320 images have been served"
-    assert named(events, "classes")[1]["reason"].find("earlier student 0") > 0
+    assert len(named(events, "classes")) >= 2
+    assert named(events, "reuse") == []
 
 
-def test_a_stream_of_one_class_is_learned_beside_the_next_probable_one(digits, teacher):
-    lifecycle = begun(teacher)
-    answers, events = played(lifecycle, drawn(digits, (3,), 1280, 0))
+def test_a_stream_of_one_class_is_learned_beside_the_next_probable_one(teacher):
+    lifecycle = begun(teacher, teacher)
+    replies, events = played(lifecycle, stream_of((3,), 800))
     (found,) = named(events, "classes")
     assert len(found["classes"]) == 2
     assert 3 in found["classes"]
     assert lifecycle.state == "serve"
-    assert (joined(answers, "label") == 3).mean() > 0.95
+    assert (joined(replies, "label") == 3).all()
 
 
-def test_a_class_that_the_teacher_always_gets_wrong_is_learned_as_the_teacher_sees_it(digits, teacher):
-    mistaken = tf.keras.models.clone_model(teacher)
-    weights = teacher.get_weights()
-    weights[-2:] = [weight[..., [0, 1, 2, 5, 4, 3, 6, 7, 8, 9]] for weight in weights[-2:]]  # three for five
-    mistaken.set_weights(weights)
-    lifecycle = begun(mistaken, longest=640)
-    answers, events = played(lifecycle, drawn(digits, (0, 1, 3), 900, 0))
+def test_a_class_that_the_teacher_always_gets_wrong_is_learned_as_the_teacher_sees_it(teacher):
+    mistaken = cell_network([0, 1, 2, 5, 4, 3, 6, 7, 8, 9])  # five for three
+    lifecycle = begun(mistaken, mistaken)
+    replies, events = played(lifecycle, stream_of((0, 1, 3), 800))
     assert named(events, "classes")[0]["classes"] == [0, 1, 5]
     assert lifecycle.state == "serve"
-    assert (joined(answers, "label") == 3).mean() < 0.02
+    assert not (joined(replies, "label") == 3).any()
 
 
-def test_a_prior_that_flickers_does_not_make_it_thrash(digits, teacher):
-    parts = [drawn(digits, ((0, 1, 2, 3), (5, 6, 7, 8))[i % 2], 200, i) for i in range(16)]
-    _, events = played(begun(teacher), np.concatenate(parts))
+def test_a_prior_that_flickers_does_not_make_it_thrash(teacher):
+    parts = [stream_of((LOW, HIGH)[i % 2], 128, i, 1000 * i) for i in range(20)]
+    _, events = played(begun(teacher, teacher), np.concatenate(parts))
     assert len(named(events, "change")) <= 3
-    assert set(named(events, "classes")[-1]["classes"]) >= {0, 1, 2, 3, 5, 6, 7, 8}
+    assert named(events, "classes")[-1]["classes"] == [*LOW, *HIGH]
+
+
+def test_a_loss_that_is_not_a_number_ends_it(teacher):
+    broken = cell_network(range(CLASSES), scale=np.nan)
+    with pytest.raises(DivergenceError, match=r"the loss became nan in training step 1 .* lower --learning_rate"):
+        played(begun(teacher, broken), stream_of(LOW, 256))
+
+
+# --- One use an image ------------------------------------------------------------------------------------------------
+
+
+def test_each_image_is_trained_on_or_chosen_by_or_promised_on(teacher):
+    lifecycle = begun(teacher, teacher, {"longest": 10_000, "epsilon": 0.01})
+    images = stream_of(LOW, 640)
+    played(lifecycle, np.concatenate([images, images[:320]]))
+    assert lifecycle.state == "adapt"
+    prints = fingerprints(images)
+    expected = {
+        "training": ~is_held_back(prints),
+        "choosing": is_held_back(prints) & ~is_promising(prints),
+        "promising": is_promising(prints),
+    }
+    found = kept(lifecycle)
+    for use, numbers in found.items():
+        assert set(numbers) <= set(np.flatnonzero(expected[use]))
+    for use in ("choosing", "promising"):
+        assert sorted(found[use]) == np.flatnonzero(expected[use]).tolist()  # each once, though half of them came twice
+
+
+def test_what_is_held_back_for_the_promise_chooses_neither_classes_nor_a_start(teacher):
+    """A class that only these images show is not found."""
+    rare = images_of([9] * 300, seed=1, first=5000)
+    rare = rare[is_promising(fingerprints(rare))]
+    assert len(rare) > 20
+    images = np.concatenate([stream_of(LOW, 64), rare, stream_of(LOW, 96, 2, 1000)])
+    _, events = played(begun(teacher, teacher), images)
+    (found,) = named(events, "classes")
+    assert found["classes"] == list(LOW)
+
+
+def test_frames_of_a_block_of_time_have_one_use(teacher):
+    lifecycle = begun(teacher, teacher, {"block": 16, "longest": 10_000, "epsilon": 0.01})
+    played(lifecycle, stream_of(LOW, 2400))
+    blocks = {use: set((numbers // 16).tolist()) for use, numbers in kept(lifecycle).items()}
+    assert all(blocks.values())
+    assert not blocks["training"] & (blocks["choosing"] | blocks["promising"])
+    assert not blocks["choosing"] & blocks["promising"]
+
+
+def test_classes_that_the_student_lacks_do_not_come_to_be_replayed(teacher):
+    random = np.random.default_rng(0)
+    labels = np.where(random.random(1600) < 0.1, random.choice([4, 9], 1600), random.choice(LOW, 1600))
+    labels[:128] = random.choice(LOW, 128)
+    lifecycle = begun(teacher, teacher, {"longest": 10_000, "epsilon": 0.01, "false_alarms": 1e-9})
+    played(lifecycle, images_of(labels))
+    assert set(labels[kept(lifecycle)["training"]]) == set(LOW)
+
+
+# --- Where no promise can be made ------------------------------------------------------------------------------------
+
+
+def test_a_student_that_cannot_keep_its_promise_leaves_the_answers_to_the_teacher_at_its_cost(teacher, blind):
+    lifecycle = begun(teacher, blind, {"longest": 640, "floor": 0.0})
+    _, before = played(lifecycle, stream_of(LOW, 640))
+    (alone,) = named(before, "alone")
+    assert alone["image"] == 640
+    assert "the teacher answers alone" in alone["reason"]
+    tally = dataclasses.replace(lifecycle.journal.tally)
+    replies, after = played(lifecycle, stream_of(LOW, 2560, 1, 1000))
+    # The teacher's work for each image: no training, no audits, and the promise tried again as images double.
+    spent = lifecycle.journal.tally
+    assert lifecycle.state == "adapt"
+    assert spent.labelled - tally.labelled == 2560
+    assert (spent.trained, spent.taught, spent.student) == (tally.trained, tally.taught, 0)
+    tries = len(named(after, "postponed"))
+    assert 1 <= tries <= 3
+    assert spent.validated - tally.validated <= tries * ADAPT.held_back
+    assert (joined(replies, "label") == joined(replies, "teacher_class")).all()
+
+
+def test_a_student_that_had_too_few_images_for_its_promise_serves_once_they_have_come(teacher):
+    # 5 % with confidence 1 - 0.05 / 2 takes 72 images without disagreement, one in ten is held back for it.
+    lifecycle = begun(teacher, teacher, {"longest": 256, "epsilon": 0.05})
+    _, events = played(lifecycle, stream_of(LOW, 1200))
+    assert [event["event"] for event in named(events, "alone", "threshold")] == ["alone", "threshold"]
+    alone, threshold = named(events, "alone", "threshold")
+    assert "images held back for the promise, expected at least 72" in alone["reason"]
+    assert alone["image"] == 256
+    assert 500 < threshold["image"] < 1000
+    assert lifecycle.state == "serve"
+    assert threshold["tries"] == 1
+
+
+def test_a_change_is_noticed_while_the_teacher_answers_alone(teacher, blind):
+    lifecycle = begun(teacher, blind, {"longest": 256, "floor": 0.0})
+    _, events = played(lifecycle, np.concatenate([stream_of(LOW, 512), stream_of(HIGH, 512, 1, 1000)]))
+    assert [event["event"] for event in named(events, "alone", "change")][:2] == ["alone", "change"]
+    assert named(events, "classes")[-1]["classes"] == list(HIGH)
+
+
+def of_use(use: str, count: int) -> np.ndarray:
+    """Returns `count` distinct images, all of one use."""
+    images = stream_of(LOW, 40 * count, seed=7)
+    prints = fingerprints(images)
+    chosen = {
+        "training": ~is_held_back(prints),
+        "choosing": is_held_back(prints) & ~is_promising(prints),
+        "promising": is_promising(prints),
+    }[use]
+    return images[chosen][:count]
+
+
+def mixed(counts: dict[str, int]) -> np.ndarray:
+    """Returns 640 images of which only so many are distinct, by use."""
+    images = np.concatenate([of_use(use, count) for use, count in counts.items()])
+    return images[np.random.default_rng(0).integers(len(images), size=640)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"training": 50}, "0 images held back to choose by, expected at least 1"),
+        ({"choosing": 20}, "0 images to train on, expected at least 1"),
+        ({"promising": 20}, "0 images are not held back for the promise, expected 96 to find classes in"),
+        ({"training": 50, "choosing": 1}, "0 images held back for the promise, expected at least 17"),
+        ({"training": 50, "choosing": 1, "promising": 1}, "1 images held back for the promise, expected at least 17"),
+    ],
+)
+def test_a_stream_with_images_of_one_use_alone_goes_on_and_says_so(teacher, counts, said):
+    lifecycle = begun(teacher, teacher, {"longest": 320})
+    replies, events = played(lifecycle, mixed(counts))
+    (alone,) = named(events, "alone")
+    assert said in alone["reason"]
+    assert lifecycle.state == "adapt"
+    assert len(joined(replies, "label")) == 640
+
+
+def test_what_was_missing_is_made_up_for_when_it_comes(teacher):
+    """At first every image is held back; then an ordinary stream follows."""
+    lifecycle = begun(teacher, teacher, {"longest": 320})
+    _, events = played(lifecycle, np.concatenate([mixed({"choosing": 20}), stream_of(LOW, 960, 1, 5000)]))
+    assert len(named(events, "alone")) == 1
+    assert lifecycle.state == "serve"
+    assert lifecycle.journal.tally.trained > 0
+
+
+@pytest.mark.parametrize("held_back", [1, 2, 3])
+def test_room_for_few_held_back_images_is_no_crash(teacher, held_back):
+    lifecycle = begun(teacher, teacher, {"longest": 320, "held_back": held_back, "epsilon": 0.9})
+    played(lifecycle, stream_of(LOW, 640))
+    assert lifecycle.journal.position == 640

@@ -2,39 +2,43 @@
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from commands import error_line
 from PIL import Image
 
 from envise_tf.images.digits import Digits
+from envise_tf.run import Run
+from envise_tf.settings import StreamSettings, parsed
 from envise_tf.stream.__main__ import main
+from envise_tf.stream.pipeline import adapt_plan, found_sight
 from envise_tf.stream.record import read_record
 
 PHASES = """
 phases:
-  - {prior: {zero: 1, one: 1, two: 1}, images: 700}
-  - {prior: {five: 1, six: 1, seven: 1}, images: 500, change: 100}
+  - {prior: {zero: 1, one: 1, two: 1}, images: 360}
+  - {prior: {five: 1, six: 1, seven: 1}, images: 240, change: 60}
 """
 FAST = {
     "widths": "[32]",
     "blocks": "[1]",
     "steps": 1,
-    "find": 128,
+    "find": 96,
     "recheck": 64,
-    "window": 128,
+    "window": 64,
     "patience": 1,
     "floor": 0.0,
-    "longest": 384,
-    "epsilon": 0.4,
-    "checkpoint": 192,
+    "longest": 192,
+    "epsilon": 0.95,  # any student keeps it
+    "checkpoint": 128,
     "memory": 1,
+    "objectives": '{"soft_label": {"weight": 1.0}}',  # traced faster
 }
 
 
@@ -72,11 +76,11 @@ def photographs(tmp_path_factory) -> Path:
 
 def test_every_image_is_answered_once_and_in_order(finished):
     record = read_record(finished)
-    np.testing.assert_array_equal(record.image, np.arange(1200))
-    np.testing.assert_array_equal(record.phase, np.repeat([0, 1], [700, 500]))
+    np.testing.assert_array_equal(record.image, np.arange(600))
+    np.testing.assert_array_equal(record.phase, np.repeat([0, 1], [360, 240]))
     adapting = ~record.is_serving
     assert not record.by_student[adapting].any()
-    assert adapting[:384].all()
+    assert adapting[:192].all()
     assert (~adapting).any()
     # Where the teacher was asked its class is the answer, and in a simulated stream it is known everywhere.
     assert (record.teacher >= 0).all()
@@ -86,35 +90,58 @@ def test_every_image_is_answered_once_and_in_order(finished):
 
 def test_the_result_counts_what_the_record_holds(finished):
     result, record = json.loads((finished / "result.json").read_text()), read_record(finished)
-    assert result["images"] == 1200
-    assert [phase["start"] for phase in result["phases"]] == [0, 700]
-    assert result["total"]["answered"] == 1200
+    assert result["images"] == 600
+    assert [phase["start"] for phase in result["phases"]] == [0, 360]
+    assert result["total"]["answered"] == 600
     assert result["total"]["accuracy"] == pytest.approx((record.label == record.truth).mean())
     assert result["total"]["accuracy_teacher"] == pytest.approx((record.teacher == record.truth).mean())
-    assert result["settings"]["find"] == 128
+    assert result["settings"]["find"] == 96
     assert (finished / "stream_report.html").stat().st_size > 20_000
+
+
+DYING = """
+import os, sys
+from envise_tf.stream import __main__ as command, record
+
+def write(log, batch, *rest, whole=record.Log.write):
+    whole(log, batch, *rest)
+    if batch.numbers[-1] >= 300:  # behind the checkpoint at 256, and before the next one
+        log._answers.write("99")  # within a row
+        log._answers.flush()
+        os._exit(9)
+
+record.Log.write = write
+command.main(sys.argv[1:])
+"""
 
 
 def test_a_run_that_is_killed_answers_every_image_once_and_as_if_nothing_had_happened(finished, simulated, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "envise_tf.stream"]
-    process = subprocess.Popen([*command, *simulated, "--out", str(run)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 180
-    answers = run / "answers.csv"
-    # Behind the checkpoint at 192, and before the next one.
-    while not (answers.exists() and answers.read_text().count("\n") > 260) and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    given = answers.read_text()
-    assert given.count("\n") < 1201, "the kill came too late to test anything"
-    with answers.open("a") as file:
-        file.write("99")  # as if the kill had struck within a row
-    subprocess.run([*command, "--resume", str(run)], check=True, stdout=subprocess.DEVNULL)
-    assert answers.read_text().startswith(given)
+    process = subprocess.run([sys.executable, "-c", DYING, *simulated, "--out", str(run)], stdout=subprocess.DEVNULL)
+    assert process.returncode == 9
+    given = (run / "answers.csv").read_text()
+    assert given.endswith("\n99")
+    main(["--resume", str(run)])
+    assert (run / "answers.csv").read_text().startswith(given.removesuffix("99"))
     for name in ("answers.csv", "work.csv", "events.jsonl"):
         assert (run / name).read_text() == (finished / name).read_text()
+
+
+def test_a_run_of_an_earlier_version_is_told_what_changed(finished, tmp_path, capsys):
+    for name in ("settings.yaml", "answers.csv", "work.csv", "events.jsonl"):
+        shutil.copy(finished / name, tmp_path)
+    (tmp_path / "state.pkl").write_bytes(b"cos\nsystem\n")
+    line = error_line(capsys, main, ["--resume", str(tmp_path)])
+    assert "state.pkl was written by an earlier version, and the state is now kept in state.npz: start again" in line
+    assert (tmp_path / "answers.csv").read_text() == (finished / "answers.csv").read_text()
+
+
+def test_photographs_and_films_are_held_back_in_blocks_of_time_and_simulated_images_one_by_one(simulated, photographs):
+    words_of = {"simulated": simulated, "photographs": words(images=photographs, image_size=32)}
+    settings = {name: parsed(StreamSettings, "stream", "", given)[0] for name, given in words_of.items()}
+    plans = {name: adapt_plan(one, found_sight(one, Run(Path("nowhere"))).frames) for name, one in settings.items()}
+    assert plans["simulated"].block is None
+    assert plans["photographs"].block == 64
 
 
 def test_photographs_are_answered_in_the_order_of_their_times(photographs, tmp_path, capsys):
@@ -148,14 +175,14 @@ def test_a_video_is_answered_frame_by_frame(tmp_path):
 
 
 def test_other_policies_are_compared_in_the_same_report(tmp_path, simulated):
-    (tmp_path / "short.yaml").write_text(PHASES.replace("700", "450").replace("500", "110"))
+    (tmp_path / "short.yaml").write_text(PHASES.replace("360", "230").replace("240", "70"))
     run = tmp_path / "run"
     main([*simulated, "--phases", str(tmp_path / "short.yaml"), "--baselines", "true", "--out", str(run)])
     page = (run / "stream_report.html").read_text()
     for policy in ("never", "scheduled", "scratch"):
         assert policy in page
         assert json.loads((run / policy / "result.json").read_text())["settings"]["policy"] == policy
-        assert len(read_record(run / policy).image) == 560
+        assert len(read_record(run / policy).image) == 300
 
 
 @pytest.mark.parametrize(
@@ -172,7 +199,12 @@ def test_other_policies_are_compared_in_the_same_report(tmp_path, simulated):
         ({"phases": "digits-three", "source": "digits", "student_init": "generic"}, "no generic student of"),
         ({"phases": "digits-three", "source": "digits", "polycy": "never"}, "polycy"),
         ({"phases": "digits-three", "source": "digits", "find": 0}, "--find 0 given: expected at least 1"),
-        ({"phases": "digits-three", "source": "digits", "epsilon": 1.5}, "--epsilon 1.5 given: expected"),
+        ({"phases": "digits-three", "source": "digits", "epsilon": 1.5}, "--epsilon 1.5 given: expected a share above"),
+        (
+            {"phases": "digits-three", "source": "digits", "held_back": 71},
+            "--held_back 71 given: expected at least 72",
+        ),
+        ({"phases": "digits-three", "source": "digits", "false_alarms": 0}, "--false_alarms 0.0 given: expected more"),
         ({"phases": "digits-three", "source": "digits", "audit_least": 100}, "--audit_least 100 and --audit_most 64"),
     ],
 )

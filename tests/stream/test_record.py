@@ -8,20 +8,10 @@ import numpy as np
 import pytest
 
 from envise_tf.errors import UserError
-from envise_tf.stream.record import (
-    Flops,
-    Record,
-    as_figures,
-    borders,
-    false_alarms,
-    gie_total_so_far,
-    read_record,
-    rolling_share,
-    states,
-    stretches,
-    summary,
-    teacher_alone,
-)
+from envise_tf.stream.borders import borders, false_alarms, images_alone
+from envise_tf.stream.record import Record, read_record, teacher_alone
+from envise_tf.stream.result import as_figures
+from envise_tf.stream.summary import Flops, gie_total_so_far, rolling_share, states, stretches, summary
 
 ANSWERS = """image,phase,state,label,by_student,score,asked,teacher,truth
 0,0,adapt,7,0,,1,7,7
@@ -325,3 +315,21 @@ def test_figures_are_json_without_infinity():
     assert sum(one["flops"] for one in found["spent"].values()) == 1245
     # These names are the result's own, and would be lost.
     assert not set(found) & {"images", "phases", "work", "settings", "class_names", "unreadable", "repeats"}
+
+
+# --- The teacher alone -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("events", "images"),
+    [
+        ((), 0),
+        (((2, "alone"),), 7),
+        (((2, "alone"), (4, "postponed"), (6, "threshold")), 4),
+        (((1, "alone"), (3, "change"), (5, "alone")), 6),
+    ],
+)
+def test_images_that_the_teacher_answered_alone_last_until_something_else_comes_of_it(events, images):
+    record = made(events=events)
+    assert images_alone(record) == images
+    assert as_figures(record, RESULT)["images_alone"] == images

@@ -1,5 +1,6 @@
 """The report of a stream of four phases whose figures follow by hand from its making, see conftest.py."""
 
+import dataclasses
 import re
 
 import pytest
@@ -140,6 +141,15 @@ def test_a_stream_that_ended_before_a_student_came_to_serve(tmp_path, stream_run
     assert "No student came to serve." in page
     assert "nothing of it has been paid back" in page
     assert "0 of 3 changes of the prior were noticed." in page
+
+
+def test_a_teacher_that_answers_alone_is_told(tmp_path, stream_run, stream_result):
+    record = read_record(stream_run)
+    events = [*record.events[:6], {"image": 2700, "state": "adapt", "event": "alone", "reason": "too few images"}]
+    write_stream_report(tmp_path, dataclasses.replace(record, events=events), stream_result, {})
+    page = (tmp_path / "stream_report.html").read_text()
+    assert "No promise could be made for 1,299 images, which the teacher answered alone." in page
+    assert "too few images" in page
 
 
 def test_the_report_is_one_file(report):
