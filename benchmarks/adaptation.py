@@ -55,8 +55,7 @@ from scipy import integrate, stats
 
 from envise_tf import progress
 from envise_tf.distillation import training
-from envise_tf.distillation.answers import answered
-from envise_tf.distillation.distiller import Distiller, adam_for
+from envise_tf.distillation.learner import Learner, agreement_on
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_network
@@ -65,6 +64,7 @@ from envise_tf.report.axes import OUTLIER, STUDENT
 from envise_tf.run import Run, provenance
 from envise_tf.runs.job import found_job, learned_classes
 from envise_tf.settings import TrainSettings, parsed
+from envise_tf.stream.convergence import Convergence
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
@@ -197,20 +197,9 @@ def steps_until(steps: Sequence[int], agreement: Sequence[float], level: float) 
 def converged_after(
     steps: Sequence[int], agreement: Sequence[float], floor: float, improvement: float, patience: int
 ) -> int | None:
-    """Returns the steps until the convergence test passes; None where it never does.
-
-    It passes when the best agreement is at least `floor` and `patience` measurements in a row were not above the best
-    before them by more than `improvement`.
-    """
-    best, stood_still = 0.0, 0
-    for step, value in zip(steps, agreement, strict=True):
-        if value > best + improvement:
-            best, stood_still = value, 0
-        else:
-            stood_still += 1
-        if stood_still >= patience and best >= floor:
-            return int(step)
-    return None
+    """Returns the steps until the convergence test of a stream passes, see `Convergence`; None where it never does."""
+    test = Convergence(floor, improvement, patience)
+    return next((int(step) for step, value in zip(steps, agreement, strict=True) if test.is_reached(value)), None)
 
 
 def best_rate(figure_of: Mapping[float, float]) -> float:
@@ -380,11 +369,11 @@ class Phase:
     """
 
     def __init__(self, settings: TrainSettings, held_back: int) -> None:
-        self.settings = settings
-        self.job = found_job(settings)
+        self.settings = dataclasses.replace(settings, held_back=held_back)
+        self.job = found_job(self.settings)
         self.classes = learned_classes(self.job)
-        batches = math.ceil(held_back / settings.batch_size)
-        self.held_back = answered(self.job.held_back.images().take(batches), self.job.teacher.model)
+        self._images = np.concatenate(list(self.job.held_back_images(settings.batch_size).as_numpy_iterator()))
+        self._teacher_class = self.job.teacher.model.predict(self._images, verbose=0).argmax(axis=-1)
         self._batches: dict[int, tf.data.Dataset] = {}
 
     @property
@@ -392,13 +381,17 @@ class Phase:
         """Steps of a training."""
         return self.settings.windows * self.job.stream.batches_a_window
 
-    def batches(self, seed: int) -> Iterator[tf.Tensor]:
+    def agreement(self, student: tf.keras.Model) -> float:
+        """Returns the agreement of a student with the teacher on the held-back images, in 0..1."""
+        return agreement_on(student, self.classes, self._images, self._teacher_class)
+
+    def batches(self, seed: int) -> Iterator[np.ndarray]:
         """Returns the stream of a seed from its beginning, the same for every student."""
         if seed not in self._batches:
             stream = dataclasses.replace(self.job.stream, seed=seed)
             augmentation = Augmentation(self.settings.flip, self.settings.shift, self.settings.cutout)
             self._batches[seed] = stream.batches(augmentation)
-        return iter(self._batches[seed])
+        return self._batches[seed].as_numpy_iterator()
 
 
 def phase_settings(settings: AdaptationSettings, role: Role) -> TrainSettings:
@@ -417,8 +410,8 @@ def phase_settings(settings: AdaptationSettings, role: Role) -> TrainSettings:
 class Trainer:
     """Trains students of one kind and width in one phase, with one graph for all rates and seeds.
 
-    Responsible for a training that depends on the weights it starts from, the rate and the seed alone: the optimiser
-    is set back before each. Not for where the weights come from.
+    Responsible for a training that depends on the weights it starts from, the rate and the seed alone: the learner is
+    set back before each. Not for where the weights come from.
 
     Args:
         phase: what is learned.
@@ -435,10 +428,11 @@ class Trainer:
         progress: Any,
     ) -> None:
         self._phase, self.student, self._shape, self._progress = phase, student, shape, progress
-        self._rate = tf.Variable(0.0, trainable=False)
-        self._distiller = Distiller(student, phase.job.teacher.model, phase.classes, phase.job.objectives)
-        self._distiller.compile(adam_for(student, lambda: self._rate))
-        self._step = self._distiller.make_train_function()
+        job, batch_size = phase.job, phase.settings.batch_size
+        self._learner = Learner(
+            student, job.teacher.model, phase.classes, job.objectives, 0.0, Augmentation(), batch_size, seed=0
+        )
+        self._fresh = self._learner.snapshot()
 
     def trained(self, start: Sequence[np.ndarray], rate: float, seed: int, steps: Sequence[int]) -> Trained:
         """Returns how a training went; the student keeps its weights.
@@ -449,31 +443,26 @@ class Trainer:
             seed: of the images.
             steps: at which agreement is measured, ascending; the last one ends the training.
         """
-        self.student.set_weights(start)
-        for variable in self._distiller.optimizer.weights:
-            variable.assign(tf.zeros_like(variable))
+        self._learner.restore({**self._fresh, "student": start})
         images = self._phase.batches(seed)
         agreement, seconds = [], []
         for step in range(steps[-1] + 1):
             if step in steps:
-                agreement.append(self._agreement())
+                agreement.append(self._phase.agreement(self.student))
             if step < steps[-1]:
                 began = time.perf_counter()
-                self._rate.assign(rate * self._shape(step))
-                self._step(images)
+                self._learner.rate = rate * float(self._shape(step))
+                self._learner.learn(next(images))
                 seconds.append(time.perf_counter() - began)
                 self._progress()
         return Trained(list(steps), agreement, float(np.median(seconds[_MEASURED_STEPS] or seconds)))
-
-    def _agreement(self) -> float:
-        return self._distiller.evaluate(self._phase.held_back, verbose=0, return_dict=True)["agreement"]
 
 
 class Training:
     """Trains all cells that are still to be trained.
 
     Args:
-        settings: see there.
+        settings: what is compared.
         ledger: of the finished ones.
         progress: shows how far it has come.
     """

@@ -4,8 +4,9 @@
   that of the bare cascade of the same student, threshold and teacher, on the same batches of CIFAR-100's zoo, in turns;
 - memory: the resident memory of a process that answers 200,000 images of digits, every 20,000.
 
-The lifecycle begins to serve early here (`longest` 1,024 images): how good the student is changes how much is deferred,
-for both alike. Audits are work that a bare cascade does not do; the ratio is given with and without them.
+The lifecycle begins to serve early here (`longest` 1,024 images, and a promise that any student keeps): how good the
+student is changes how much is deferred, for both alike. Audits are work that a bare cascade does not do; the ratio is
+given with and without them.
 
 Needs CIFAR-100 (TFDS_DATA_DIR or --data_dir). Writes stream_cost.json beside this file.
 """
@@ -30,7 +31,8 @@ from envise_tf.images.frames import Batch
 from envise_tf.run import Run, provenance
 from envise_tf.settings import StreamSettings, parsed
 from envise_tf.stream.lifecycle import Lifecycle
-from envise_tf.stream.pipeline import Log, begun_lifecycle, found_sight
+from envise_tf.stream.pipeline import begun_lifecycle, found_sight
+from envise_tf.stream.record import Log
 
 FEW_AUDITS = 10**9
 SAMPLES = 10
@@ -59,16 +61,16 @@ _AUDITS = {"with audits": {}, "without audits": {"audit_least": FEW_AUDITS, "aud
 
 def throughput(data_dir: str | None, rounds: int, audits: dict[str, int]) -> dict[str, float]:
     """Returns images a second of lifecycle and bare cascade, and their ratio: the median over rounds."""
-    words = ["--preset", "cifar100-four-phases", "--longest", "1024", "--floor", "0", "--policy", "never"]
-    settings = _settings(words + (["--data_dir", data_dir] if data_dir else []), audits)
+    words = ["--preset", "cifar100-four-phases", *(["--data_dir", data_dir] if data_dir else [])]
+    settings = _settings(words, audits)
     with tempfile.TemporaryDirectory() as folder:
         lifecycle, batches, log = _serving(settings, Path(folder), 2048)
-        bare = _bare(lifecycle)
+        bare, journal = _bare(lifecycle), lifecycle.journal
 
         def whole(batch: Batch) -> None:
-            answered = lifecycle.answer(batch.images)
-            known = answered.teacher_class, answered.teacher_class
-            log.write(batch, answered, known, lifecycle.work, lifecycle.taken_events())
+            replies = lifecycle.answer(batch.images)
+            known = replies.teacher_class, replies.teacher_class
+            log.write(batch, replies, known, journal.tally, journal.taken_events())
 
         seconds: dict[str, list[float]] = {"lifecycle": [], "cascade": []}
         for _ in track(range(rounds), "rounds"):
@@ -80,28 +82,30 @@ def throughput(data_dir: str | None, rounds: int, audits: dict[str, int]) -> dic
     images = sum(len(batch.images) for batch in batches)
     rates = {name: images / statistics.median(taken) for name, taken in seconds.items()}
     ratio = statistics.median(np.divide(seconds["cascade"], seconds["lifecycle"]))
-    return {**rates, "ratio": ratio, "deferred": lifecycle.work.deferred / lifecycle.work.student}
+    return {**rates, "ratio": ratio, "deferred": journal.tally.deferred / journal.tally.student}
 
 
 def memory(images: int) -> dict[str, list[float]]:
     """Returns the resident memory in MB after each tenth of the images."""
-    settings = _settings(["--preset", "digits", "--longest", "1024", "--floor", "0", "--policy", "never"], {})
+    settings = _settings(["--preset", "digits"], {})
     settings = dataclasses.replace(settings, checkpoint=2000)
     process, counts, megabytes = psutil.Process(), [], []
     with tempfile.TemporaryDirectory() as folder:
         lifecycle, batches, log = _serving(settings, Path(folder), 2048)
+        journal = lifecycle.journal
         for number in track(range(-(-images // 64)), "memory"):
             batch = batches[number % len(batches)]
-            answered = lifecycle.answer(batch.images)
-            log.write(batch, answered, (answered.label, answered.label), lifecycle.work, lifecycle.taken_events())
+            replies = lifecycle.answer(batch.images)
+            log.write(batch, replies, (replies.label, replies.label), journal.tally, journal.taken_events())
             if (number + 1) % max(images // 64 // SAMPLES, 1) == 0:
-                counts.append(lifecycle.position)
+                counts.append(journal.position)
                 megabytes.append(round(process.memory_info().rss / 1e6, 1))
     return {"images": counts, "megabytes": megabytes}
 
 
 def _settings(words: list[str], changes: dict[str, int]) -> StreamSettings:
-    settings, _ = parsed(StreamSettings, "stream", "", words)
+    early = ["--longest", "1024", "--floor", "0", "--epsilon", "0.95", "--policy", "never"]
+    settings, _ = parsed(StreamSettings, "stream", "", words + early)
     return dataclasses.replace(settings, **changes)
 
 
@@ -126,7 +130,7 @@ def _bare(lifecycle: Lifecycle) -> Callable[[np.ndarray], np.ndarray]:
         said = student.said(images)
         label = student.classes[said.own_class]
         if said.deferred.any():
-            label[said.deferred] = lifecycle.teacher(images[said.deferred]).argmax(axis=-1)
+            label[said.deferred] = lifecycle.workshop.answers(images[said.deferred]).argmax(axis=-1)
         return label
 
     return answered
