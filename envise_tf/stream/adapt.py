@@ -1,8 +1,8 @@
 """ADAPT: the teacher answers, and a student learns from its answers until a promise can be made.
 
 1. An earlier student that fits is found, or the classes of a new one, see `search`.
-2. It trains on new images and on a replay buffer, on classes that it has. One image in five is held back: half of these
-   are for choosing; the others are for the promise and take no part in the search either.
+2. It trains on new images and on a replay buffer, on classes that it has. One image in five is held back: a third of
+   these are for choosing; the others are for the promise and take no part in the search either.
 3. Agreement on the choosing images decides when it has converged, first at the full rate and then at a fifth of it. A
    threshold is then chosen on the promising ones, see `holdout`. If no promise can be made, training goes on, and the
    promise is tried again.

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from envise_tf.images.holding_back import CHOOSING_EVERY
 from envise_tf.stream.reservoir import Reservoir
 
 
@@ -54,8 +55,9 @@ class Holdout:
 
     def __init__(self, images: int, image_shape: tuple[int, ...], seed: int) -> None:
         size = int(np.prod(image_shape))
-        self.choosing = Reservoir(max(images - images // 2, 1) * size, image_shape, seed)
-        self.promising = Reservoir(max(images // 2, 1) * size, image_shape, seed + 1)
+        choosing = max(images // CHOOSING_EVERY, 1)
+        self.choosing = Reservoir(choosing * size, image_shape, seed)
+        self.promising = Reservoir(max(images - choosing, 1) * size, image_shape, seed + 1)
         self.promised = 0
         self._known: set[int] = set()
 

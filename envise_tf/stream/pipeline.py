@@ -10,6 +10,7 @@ given yet.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from envise_tf.distillation import training
 from envise_tf.distillation.objectives import objective
 from envise_tf.errors import UserError
 from envise_tf.images.frames import Batch, Frames, PhotographFrames, VideoFrames
-from envise_tf.images.holding_back import BLOCK
+from envise_tf.images.holding_back import BLOCK, CHOOSING_EVERY
 from envise_tf.images.loading import load_source
 from envise_tf.images.phases import PhasedFrames, load_phases
 from envise_tf.images.source import Source
@@ -219,9 +220,10 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
         UserError: there is less room for held-back images than any promise takes.
     """
     needed = images_needed(settings.epsilon, spent_on_try(1 - settings.confidence, 1))
-    if settings.held_back < 2 * needed:
+    least = math.ceil(needed / (1 - 1 / CHOOSING_EVERY))
+    if settings.held_back < least:
         raise UserError(
-            f"--held_back {settings.held_back} given: expected at least {2 * needed}, half of them for the promise of "
+            f"--held_back {settings.held_back} given: expected at least {least}, {needed} of them for the promise of "
             f"at most {100 * settings.epsilon:g} % disagreement; give more, or a larger --epsilon"
         )
     same = {field.name for field in dataclasses.fields(AdaptPlan)} & {

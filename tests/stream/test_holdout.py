@@ -34,7 +34,7 @@ def test_each_image_is_kept_once_and_for_one_use(tmp_path):
         assert each.promised == 2
 
 
-@pytest.mark.parametrize(("images", "rooms"), [(1, (1, 1)), (2, (1, 1)), (7, (4, 3))])
+@pytest.mark.parametrize(("images", "rooms"), [(1, (1, 1)), (2, (1, 1)), (7, (2, 5))])
 def test_there_is_room_for_both_uses(images, rooms):
     holdout = Holdout(images, SHAPE, 0)
     offered(holdout, range(40))
