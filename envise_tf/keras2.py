@@ -1,4 +1,4 @@
-"""Keras 2 for the whole process: asked for before TensorFlow decides, and told of the layers in saved networks.
+"""Keras 2 for the whole process: asked for before TensorFlow decides, told of saved networks' layers, left as it is.
 
 Larq builds Keras 2 layers, while TensorFlow 2.16 and later take Keras 3 unless they are asked not to. Neither is
 imported here: the mobile runtime lives in this package too.
@@ -33,6 +33,7 @@ def choose() -> None:
             "or set TF_USE_LEGACY_KERAS=1"
         )
     wrapt.register_post_import_hook(_register_layers, "tf_keras")
+    wrapt.register_post_import_hook(_keep_autograph_out, "tf_keras")
 
 
 def _is_keras_2() -> bool:
@@ -49,3 +50,14 @@ def _register_layers(_: ModuleType) -> None:
     importlib.import_module("larq")
     importlib.import_module("envise_tf.networks.normalisation")
     importlib.import_module("envise_tf.prior.adapted")
+
+
+def _keep_autograph_out(_: ModuleType) -> None:
+    """Has AutoGraph leave Keras' own functions as they are; it does so for `keras`, but was never told of `tf_keras`.
+
+    Each would be parsed and written anew, which takes up to ten seconds in every process. Users' layers are converted
+    as ever.
+    """
+    from tensorflow.python.autograph.core import config
+
+    config.CONVERSION_RULES = (config.DoNotConvert("tf_keras"), *config.CONVERSION_RULES)
