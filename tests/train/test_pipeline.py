@@ -2,15 +2,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from commands import error_line
+from commands import error_line, signalled_at
 from PIL import Image
 
 from envise_tf.errors import storage_problem
@@ -22,9 +19,9 @@ SMALL = [
     "--preset",
     "digits",
     "--windows",
-    "3",
+    "2",
     "--window",
-    "128",
+    "64",
     "--batch_size",
     "32",
     *NETWORK,
@@ -37,75 +34,60 @@ def student_weights(run: Path) -> list[np.ndarray]:
     return tf.keras.models.load_model(run / "student.keras", compile=False).get_weights()
 
 
+def assert_same_student(one: Path, other: Path) -> None:
+    """Asserts that two runs end with the same weights, to the last bit."""
+    for weights, others in zip(student_weights(one), student_weights(other), strict=True):
+        np.testing.assert_array_equal(weights, others)
+
+
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return error_line(capsys, main, [*SMALL, *words])
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student, and its twin in a run of its own beside it."""
     run = tmp_path_factory.mktemp("train") / "run"
-    main([*SMALL, "--evaluate", "true", "--out", str(run)])
+    main([*SMALL, "--with_twin", "true", "--out", str(run)])
     return run
 
 
 def test_a_finished_run_holds_all_that_the_readme_promises(finished):
     result = json.loads((finished / "result.json").read_text())
-    for key in (
-        "agreement",
-        "accuracy_student",
-        "accuracy_teacher",
-        "images_per_second",
-        "steps",
-        "seconds",
-        "git_commit",
-    ):
+    for key in ("agreement", "images_per_second", "steps", "seconds", "git_commit"):
         assert key in result
-    assert result["steps"] == 3 * 128 // 32
+    assert result["steps"] == 2 * 64 // 32
     assert result["class_names"] == ["zero", "one", "two", "three", "four", "five", "six"]
-    assert result["accuracy_teacher"] > 0.9
-    assert "</html>" in (finished / "report.html").read_text()
     assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
     student = tf.keras.models.load_model(finished / "student.keras", compile=False)
     assert student.output_shape == (None, 7)
     assert tf.keras.models.load_model(finished / "teacher.keras", compile=False).output_shape == (None, 10)
-    assert len((finished / "log.jsonl").read_text().splitlines()) == 3
+    assert len((finished / "log.jsonl").read_text().splitlines()) == 2
 
 
 def test_killed_and_resumed_the_run_ends_with_the_same_student(finished, tmp_path):
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "envise_tf.train"]
-    process = subprocess.Popen([*command, *SMALL, "--out", str(run)], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (run / "log.jsonl").exists() and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (run / "student.keras").exists(), "the kill came too late to test anything"
-    subprocess.run([*command, "--resume", str(run)], check=True, stdout=subprocess.DEVNULL)
-    for one, other in zip(student_weights(finished), student_weights(run), strict=True):
-        np.testing.assert_array_equal(one, other)
-    windows = [json.loads(line)["window"] for line in (run / "log.jsonl").read_text().splitlines()]
-    assert windows == [0, 1, 2]
-
-
-def test_the_twin_is_trained_by_one_flag(tmp_path):
-    main([*SMALL, "--windows", "1", "--twin", "true", "--out", str(tmp_path / "run")])
-    twin = tf.keras.models.load_model(tmp_path / "run" / "student.keras", compile=False)
-    assert not any("quant" in layer.name for layer in twin.layers)
-
-
-def test_the_twin_beside_the_student_is_a_run_of_its_own(finished, tmp_path, capsys):
-    run = tmp_path / "run"
-    main([*SMALL, "--with_twin", "true", "--out", str(run)])
-    for one, other in zip(student_weights(finished), student_weights(run), strict=True):
-        np.testing.assert_array_equal(one, other)
-    twin = tf.keras.models.load_model(run / "twin" / "student.keras", compile=False)
-    assert not any("quant" in layer.name for layer in twin.layers)
-    weights = twin.get_weights()
-    shutil.rmtree(run / "twin")
+    # At the end of the second window, before its checkpoint: the window is trained again.
+    words = [*SMALL, "--out", str(run)]
+    killed = signalled_at(2, "envise_tf.run:Run.write_log", "envise_tf.train.__main__", words)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (run / "student.keras").exists()
     main(["--resume", str(run)])
-    for one, other in zip(weights, student_weights(run / "twin"), strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert_same_student(finished, run)
+    windows = [json.loads(line)["window"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert windows == [0, 1]
+
+
+def test_a_twin_that_is_missing_is_trained_as_one_flag_would(finished, tmp_path, capsys):
+    twin = tf.keras.models.load_model(finished / "twin" / "student.keras", compile=False)
+    assert not any("quant" in layer.name for layer in twin.layers)
+    main([*SMALL, "--twin", "true", "--out", str(tmp_path / "alone")])
+    assert_same_student(finished / "twin", tmp_path / "alone")
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(run / "twin")
+    (run / "settings.yaml").write_text((run / "settings.yaml").read_text().replace(str(finished), str(run)))
+    main(["--resume", str(run)])
+    assert_same_student(finished / "twin", run / "twin")
     assert f"envise_tf.evaluate {run / 'twin'}" in capsys.readouterr().out.replace("\n", "")
     assert "--with_twin" in error_of(capsys, "--with_twin", "true", "--twin", "true")
 
