@@ -25,6 +25,18 @@ FLAGS = (
 )
 
 
+SLOW_FIXTURES = {"browser", "digits_run", "exported", "tfds_dir"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what stands on a slow fixture as slow; files with slow tests come first, so no worker ends with them."""
+    for item in items:
+        if isinstance(item, pytest.Function) and SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
+
+
 @pytest.fixture(scope="session")
 def tfds_dir() -> str:
     """The folder of prepared data sets; skips where CIFAR-100 is not among them."""
@@ -44,13 +56,12 @@ def default_precision() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A student of seven digits, trained for half a minute and evaluated with a promise that it can keep."""
-    from envise_tf.evaluate import __main__ as evaluate
-    from envise_tf.train import __main__ as train
+    """A finished run of seven digits, its student a fixed one, evaluated with a promise that it can keep."""
+    from fixed_run import fixed_run
 
-    run = tmp_path_factory.mktemp("digits") / "run"
-    flags = ["--windows", "16", "--tensorboard", "false", "--evaluate", "false"]
-    train.main(["--preset", "digits", *flags, "--out", str(run)])
+    from envise_tf.evaluate import __main__ as evaluate
+
+    run = fixed_run(tmp_path_factory.mktemp("digits") / "run")
     evaluate.main([str(run), "--epsilon", "0.15", "--score", "msp"])
     return run
 

@@ -25,6 +25,8 @@ from envise_tf.images.loading import load_source
 from envise_tf.networks.shipped import shipped_network
 from envise_tf.networks.students import residual_student
 
+pytestmark = pytest.mark.slow
+
 MSP = outlier_score("msp")
 
 

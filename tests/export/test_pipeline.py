@@ -1,4 +1,4 @@
-"""Bundles of real runs: what the files say, computed a second time; the twin; and what is refused."""
+"""Bundles of a fixed run: what the files say, computed a second time; the twin; and what is refused."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import error_line
+from fixed_run import held_back_images
 from scipy import stats
 
 from envise_tf.deferral.held_back import HeldBack
@@ -19,7 +20,6 @@ from envise_tf.export.golden import clear_images
 from envise_tf.export.runtime import TfliteNetwork
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
-from envise_tf.runs.finished import finished_run
 
 
 @pytest.fixture
@@ -38,12 +38,6 @@ def golden_of(folder: Path) -> dict[str, np.ndarray]:
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return error_line(capsys, main, list(words))
-
-
-def held_back_images(run: Path, part: str) -> np.ndarray:
-    job = finished_run(str(run)).job
-    batches = {"choosing": job.choosing_images, "promising": job.promising_images}[part](256)
-    return np.concatenate(list(batches.as_numpy_iterator()))
 
 
 def rate_threshold(rate: float) -> dict:

@@ -14,6 +14,8 @@ from envise_tf.errors import storage_problem
 from envise_tf.evaluate import __main__ as evaluate
 from envise_tf.train.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 NETWORK = ["--widths", "[32]", "--blocks", "[1]", "--tensorboard", "false"]
 SMALL = [
     "--preset",
