@@ -19,6 +19,8 @@ from envise_tf.images.digits import Digits
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.train.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 # The twin: where a student's value is next to zero, rounding decides its sign, and the curves part.
 FLAGS = [
     *("--preset", "digits", "--windows", "3", "--window", "96", "--batch_size", "32", "--held_back", "70"),

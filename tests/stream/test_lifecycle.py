@@ -17,6 +17,8 @@ from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.store import read_tree, write_tree
 
+pytestmark = pytest.mark.slow
+
 BATCH = 32
 LOW, HIGH = (0, 1, 2, 3), (5, 6, 7, 8)
 ADAPT = AdaptPlan(

@@ -20,6 +20,8 @@ from envise_tf.stream.__main__ import main
 from envise_tf.stream.pipeline import adapt_plan, found_sight
 from envise_tf.stream.record import read_record
 
+pytestmark = pytest.mark.slow
+
 PHASES = """
 phases:
   - {prior: {zero: 1, one: 1, two: 1}, images: 360}

@@ -13,8 +13,10 @@ from envise_tf.tuning import runner as runner_module
 from envise_tf.tuning.runner import Hopeless, Runner
 from envise_tf.tuning.trials import training_settings, trial_records
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
-    *("--preset", "digits", "--windows", "3", "--window", "128", "--batch_size", "32"),
+    *("--preset", "digits", "--windows", "3", "--window", "64", "--batch_size", "32"),
     *("--widths", "[32]", "--blocks", "[1]", "--classes", "pinned"),
 ]
 
@@ -65,8 +67,8 @@ def runner(tmp_path) -> Runner:
 
 def test_a_trial_is_trained_in_rungs_and_no_rung_twice(runner):
     base = training_settings(runner.settings)
-    first = runner.record("0", base, {"window": 128}, until=1, earlier=None)
-    second = runner.record("1", base, {"window": 128}, until=3, earlier="0")
+    first = runner.record("0", base, {"window": 64}, until=1, earlier=None)
+    second = runner.record("1", base, {"window": 64}, until=3, earlier="0")
     assert [first.windows, second.windows] == [1, 3]
     assert first.run == second.run == "runs/0"
     assert second.curve[0] == first.curve[0], "the second rung goes on with the first one's student"
@@ -74,9 +76,9 @@ def test_a_trial_is_trained_in_rungs_and_no_rung_twice(runner):
     log = (runner.sweep.folder / "runs/0/log.jsonl").read_text()
     assert [json.loads(line)["window"] for line in log.splitlines()] == [0, 1, 2]
     result = json.loads((runner.sweep.folder / "runs/0/result.json").read_text())
-    assert result["steps"] == 3 * 128 // 32
+    assert result["steps"] == 3 * 64 // 32
     before = (runner.sweep.folder / "runs/0/student.keras").stat().st_mtime_ns
-    assert runner.record("1", base, {"window": 128}, until=3, earlier="0") == second
+    assert runner.record("1", base, {"window": 64}, until=3, earlier="0") == second
     assert (runner.sweep.folder / "runs/0/student.keras").stat().st_mtime_ns == before
     assert trial_records(runner.sweep) == [first, second]
 
