@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from envise_tf.deferral.rules import HeldBack
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.stream.holdout import Holdout, images_needed, spent_on_try
 from envise_tf.stream.store import read_tree, write_tree
