@@ -249,7 +249,7 @@ def test_every_setting_is_searched_or_the_same_in_all_trials(tmp_path):
         ("warmup: {least: 0, most: 1}", "warmup is 1, expected at least 0 and less than 1"),
         ("window: {least: 1, most: 2.5}", "window is 2.5, expected a whole number"),
         (f"{MARGIN}: {{least: -0.1, most: 1}}", "attention_triplet: margin -0.1, expected at least 0"),
-        (f"{MARGIN}: [0.1, wide]", "margin is 'wide', expected a float"),
+        (f"{MARGIN}: [0.1, wide]", "margin is 'wide', expected float"),
         (f"{MARGIN}: {{least: 0.1, most: .nan}}", "expected a finite number"),
         (f"{ANCHOR}: [student, pupil]", "anchor is 'pupil', expected student or teacher"),
         (f"{ANCHOR}: {{least: 1, most: 2}}", "but not a number: expected a list of choices"),
