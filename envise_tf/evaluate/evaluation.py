@@ -15,7 +15,7 @@ from envise_tf.deferral.promise import Kept, kept
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.evaluate.test_pass import Examination, Examiner
-from envise_tf.measures.gie import Adaptation, break_even, gie, gie_total, speedup
+from envise_tf.measures.gie import AdaptationWork, break_even, gie, gie_total, speedup
 from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.measures.separation import scatter_ratio, silhouette
@@ -47,7 +47,7 @@ class Costs:
 
     student: Macs
     teacher: Macs
-    adaptation: Adaptation
+    adaptation: AdaptationWork
     milliseconds: dict[str, float]
 
 

@@ -28,7 +28,7 @@ from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.test_pass import Examiner
 from envise_tf.images.halves import CHOOSING_EVERY, images_for
-from envise_tf.measures.gie import Adaptation
+from envise_tf.measures.gie import AdaptationWork
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
 from envise_tf.report.section import percent
@@ -123,7 +123,7 @@ def _costs(finished: FinishedRun, networks: Networks, choosing: HeldBackImages, 
     return Costs(
         student=macs(finished.student),
         teacher=macs(finished.job.teacher.model),
-        adaptation=Adaptation(
+        adaptation=AdaptationWork(
             labelled=trained + len(choosing) + len(promising),
             trained=trained,
             validated=settings.windows * len(choosing) + len(promising),

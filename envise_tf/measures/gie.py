@@ -60,7 +60,7 @@ def speedup(gie: ArrayLike) -> np.ndarray | np.float64:
 
 
 @dataclass(frozen=True)
-class Adaptation:
+class AdaptationWork:
     """How often the networks ran to make the student, before it serves.
 
     Args:
@@ -110,7 +110,7 @@ def gie_total(
         deferred: N_T, 0..N.
         student_flops: F_S > 0 per image.
         teacher_flops: F_T > 0 per image.
-        adaptation_flops: A >= 0, `Adaptation.flops`.
+        adaptation_flops: A >= 0, `AdaptationWork.flops`.
 
     Raises:
         UserError: a number is out of its range.
@@ -156,7 +156,7 @@ def _check_work(whose: str, work: ArrayLike) -> None:
 
 def _check_adaptation(flops: ArrayLike) -> None:
     is_work = np.isfinite(flops) & np.greater_equal(flops, 0)
-    _check(is_work, flops, "the adaptation's work is {} FLOPs", "at least 0; Adaptation.flops gives it")
+    _check(is_work, flops, "the adaptation's work is {} FLOPs", "at least 0; AdaptationWork.flops gives it")
 
 
 def _check(is_right: ArrayLike, values: ArrayLike, given: str, expected: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.measures.gie import Adaptation, break_even, gie, gie_total, speedup
+from envise_tf.measures.gie import AdaptationWork, break_even, gie, gie_total, speedup
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import LayerMacs, Macs
 
@@ -52,10 +52,10 @@ def test_gie_is_the_share_of_work_saved_whatever_the_unit_and_the_number_of_imag
 def test_adaptation_charges_labels_training_and_validation():
     student = Macs((LayerMacs("a", "Conv2D", 10, 0), LayerMacs("b", "QuantConv2D", 0, 64)))
     teacher = Macs((LayerMacs("c", "Conv2D", 1000, 0),))
-    adaptation = Adaptation(labelled=110, trained=100, validated=10)
+    adaptation = AdaptationWork(labelled=110, trained=100, validated=10)
     # 2000 FLOPs a label; 3 forwards of 2 (10 + 64) FLOPs a training image, one a validation image.
     assert adaptation.flops(student, teacher) == 110 * 2000 + 300 * 148 + 10 * 148
-    assert Adaptation(0, 0, 0).flops(student, teacher) == 0
+    assert AdaptationWork(0, 0, 0).flops(student, teacher) == 0
 
 
 def test_gie_total_starts_in_debt_breaks_even_and_nears_gie():
@@ -97,7 +97,7 @@ def test_an_adaptation_that_gains_nothing_never_pays_for_itself():
         (lambda: break_even(0.5, 0, 3), "the teacher's work is 0"),
         (lambda: break_even(0.5, 2, -3), "the adaptation's work is -3 FLOPs: expected at least 0"),
         (lambda: gie_total(10, 1, 1, 2, np.nan), "the adaptation's work is nan FLOPs"),
-        (lambda: Adaptation(1, -2, 3), "adaptation: -2 images trained, expected a count of at least 0"),
+        (lambda: AdaptationWork(1, -2, 3), "adaptation: -2 images trained, expected a count of at least 0"),
         (lambda: measured_milliseconds(len, np.zeros((0, 4))), "0 images, 20 repeats, 3 calls to warm up: expected"),
         (lambda: measured_milliseconds(len, np.zeros((2, 4)), repeats=0), "2 images, 0 repeats"),
     ],
