@@ -17,7 +17,7 @@ from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.networks.split import split
 from envise_tf.networks.tracing import traced
-from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, finished_run
+from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, load_run
 from envise_tf.runs.job import Job
 
 _BATCH = 64
@@ -81,14 +81,14 @@ def evaluated_run(folder: str, data_dir: str | None = None) -> EvaluatedRun:
         UserError: the folder holds no finished run, it or its twin has not been evaluated, the two have learned
             different classes, or its images are gone.
     """
-    finished = finished_run(folder, data_dir)
+    finished = load_run(folder, data_dir)
     own = _answering(finished)
     if own.is_twin:
         return EvaluatedRun(finished, {"student_builtin": own})
     twin_folder = finished.run.folder / "twin"
     if not twin_folder.exists():
         return EvaluatedRun(finished, {"student": own, "student_builtin": own})
-    twin = finished_run(str(twin_folder), data_dir)
+    twin = load_run(str(twin_folder), data_dir)
     if twin.teacher_classes != finished.teacher_classes:
         raise UserError(
             f"{twin_folder} has learned the teacher's classes {twin.teacher_classes}, {folder} "

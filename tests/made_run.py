@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from envise_tf.networks.loading import load_classifier
+from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.students import residual_student
 from envise_tf.run import Run, provenance
 from envise_tf.settings import TrainSettings
@@ -26,7 +26,7 @@ def made_run(folder: Path, **changes: Any) -> Run:
     folder.mkdir(parents=True)
     run = Run(folder)
     tf.keras.utils.set_random_seed(7)
-    teacher = load_classifier(settings.teacher, settings.teacher_range, None)
+    teacher = load_teacher(settings.teacher, settings.teacher_range, None)
     residual_student(32, len(CLASSES), settings.widths, settings.blocks).save(folder / "student.keras")
     teacher.model.save(folder / "teacher.keras")
     run.write_json("classes.json", {"teacher_classes": CLASSES, "teacher_names": list(teacher.class_names)})

@@ -25,7 +25,7 @@ from envise_tf.measures.gie import gie
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.networks.macs import macs
 from envise_tf.run import Run
-from envise_tf.runs.finished import finished_run, networks_of
+from envise_tf.runs.finished import load_run, networks_of
 
 _BATCH = 256
 
@@ -37,7 +37,7 @@ def objective_figures(run: Run, faithful: float) -> dict[str, float]:
         run: of train.
         faithful: for gie, the least share of images on which the cascade answers as the teacher does, in 0..1.
     """
-    finished = finished_run(str(run.folder))
+    finished = load_run(str(run.folder))
     networks = networks_of(finished)
     batches = finished.job.choosing_images(_BATCH).as_numpy_iterator()
     choosing = answers_on(batches, networks.student, networks.teacher, finished.teacher_classes)

@@ -32,7 +32,7 @@ from envise_tf.measures.gie import AdaptationWork
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
 from envise_tf.report.section import percent
-from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, finished_run, networks_of
+from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, load_run, networks_of
 from envise_tf.settings import EvaluateSettings, as_yaml
 
 _TIMED = 64
@@ -51,7 +51,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     began = time.monotonic()
     if settings.score is not None:
         outlier_score(settings.score)
-    finished = finished_run(settings.run, settings.data_dir)
+    finished = load_run(settings.run, settings.data_dir)
     if settings.epsilon is None:
         settings = dataclasses.replace(settings, epsilon=finished.job.settings.epsilon)
     deferral_rule(settings.rule, _rule_options(settings))

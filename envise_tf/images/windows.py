@@ -11,12 +11,14 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.images.augmentation import augmented
+from envise_tf.images.folder import Folder
 from envise_tf.images.halves import Part, Protocol, is_in_part
 from envise_tf.images.source import Source
 
@@ -89,6 +91,11 @@ class Stream:
         if shares is not None:
             examples = examples.filter(self._keeps_once(shares))
         return examples.map(lambda example: example["image"]).batch(self.batch_size).prefetch(2)
+
+    def reshuffled(self) -> tf.data.Dataset:
+        """Returns the same pass in another order each time that it is read, for Keras' `fit`."""
+        examples = self._kept_at_hand().map(lambda example: example["image"])
+        return examples.shuffle(self._shuffled, seed=self.seed).batch(self.batch_size).prefetch(4)
 
     def _batches(
         self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
@@ -183,3 +190,37 @@ class Stream:
         for labels in self._examples().map(lambda example: example["label"]).batch(1024).as_numpy_iterator():
             counts += np.bincount(labels, minlength=len(counts))
         return counts
+
+
+class Photographs(NamedTuple):
+    """The photographs of a folder in three parts, each for one use, see `halves`; uint8 (batch, size, size, 3), 0..255.
+
+    Attributes:
+        stream: to train on; another order at each pass.
+        choosing: held back from training, to choose by: when to stop, what a score is fitted on.
+        promising: held back from both, to test a threshold on, once.
+    """
+
+    stream: tf.data.Dataset
+    choosing: tf.data.Dataset
+    promising: tf.data.Dataset
+
+
+def photographs(folder: str, size: int, batch_size: int = 64, seed: int = 0) -> Photographs:
+    """Returns the photographs in a folder as a stream that nobody has labelled, and what is held back from it.
+
+    Args:
+        folder: holds JPEG, PNG or WebP files, in sub-folders or not; see `Folder` for how they are read.
+        size: side in pixels of the squares that come out.
+        batch_size: images a batch; the last batch of a pass may be smaller.
+        seed: of the stream's order.
+
+    Raises:
+        UserError: no such folder, or it holds too few photographs.
+    """
+    source = Folder(folder, size, labelled=False)
+    stream, choosing, promising = (
+        Stream(source, part, "shared", None, None, batch_size, batch_size, seed)
+        for part in ("stream", "choosing", "promising")
+    )
+    return Photographs(stream.reshuffled(), choosing.images(), promising.images())

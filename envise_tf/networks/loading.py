@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.networks.normalisation import Normalisation, PixelRange
 from envise_tf.networks.shipped import card, shipped_names, shipped_network
 from envise_tf.networks.teachers import APPLICATIONS, IMAGENET_CLASSES, keras_application
+from envise_tf.networks.tracing import traced
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,14 @@ class Classifier:
     model: tf.keras.Model
     class_names: tuple[str, ...]
 
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Returns logits or probabilities, float32 (n, classes), of uint8 images (n, height, width, 3)."""
+        return self._traced(images)
+
+    @functools.cached_property
+    def _traced(self) -> Callable[[np.ndarray], np.ndarray]:
+        return traced(self.model)
+
     @property
     def size(self) -> int | None:
         """Side of the images that the network takes, in pixels; None when it takes any."""
@@ -36,8 +48,8 @@ class Classifier:
         return self.model.output_shape[-1]
 
 
-def load_classifier(reference: str, pixel_range: PixelRange = "raw", classes_file: str | None = None) -> Classifier:
-    """Returns the classifier that a reference names.
+def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: str | None = None) -> Classifier:
+    """Returns the teacher that a reference names.
 
     Args:
         reference: a shipped teacher, the folder of a run of teach, a .keras or .h5 file, a SavedModel, or a Keras

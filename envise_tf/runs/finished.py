@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.deferral.cascade import Cascade, Teacher
+from envise_tf.deferral.keras_cascade import keras_cascade
 from envise_tf.deferral.scores import load_score
 from envise_tf.deferral.scores.outputs import Observer
-from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
-from envise_tf.networks.tracing import traced
+from envise_tf.networks.loading import Classifier
 from envise_tf.run import Run
 from envise_tf.runs.job import Job, found_job
 from envise_tf.settings import TrainSettings, settings_of_run
@@ -62,12 +62,10 @@ class Networks:
 def networks_of(finished: FinishedRun) -> Networks:
     """Returns both networks of a finished run."""
     classes, teacher = finished.teacher_classes, finished.job.teacher
-    return Networks(
-        Observer(finished.student), traced(teacher.model), np.array(classes), student_class_of(classes, teacher.classes)
-    )
+    return Networks(Observer(finished.student), teacher, np.array(classes), student_class_of(classes, teacher.classes))
 
 
-def finished_run(folder: str, data_dir: str | None = None) -> FinishedRun:
+def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
     """Returns the run in a folder, its images found again.
 
     Args:
@@ -103,34 +101,13 @@ def load_cascade(folder: str) -> Cascade:
     student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
     teacher = tf.keras.models.load_model(run.folder / "teacher.keras", compile=False)
     threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
+    classes = run.read_json("classes.json")
     return keras_cascade(
-        Observer(student), load_score(run.folder / SCORE_FILE), teacher, threshold, run.read_json("classes.json")
-    )
-
-
-def keras_cascade(
-    observer: Observer,
-    score: OutlierScore,
-    teacher: tf.keras.Model,
-    threshold: Threshold,
-    classes: dict[str, list],
-) -> Cascade:
-    """Returns the cascade of two Keras networks.
-
-    Args:
-        observer: of the student.
-        score: fitted.
-        teacher: uint8 images -> logits or probabilities.
-        threshold: one value for each of the student's classes.
-        classes: "teacher_classes" and "teacher_names", as in a run's classes.json.
-    """
-
-    def student(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        outputs = observer(images)
-        return np.asarray(outputs.logits), score.score(outputs)
-
-    return Cascade(
-        student, traced(teacher), threshold.values, classes["teacher_classes"], tuple(classes["teacher_names"])
+        Observer(student),
+        load_score(run.folder / SCORE_FILE),
+        Classifier(teacher, tuple(classes["teacher_names"])),
+        threshold,
+        classes["teacher_classes"],
     )
 
 

@@ -18,7 +18,7 @@ from envise_tf.images.loading import load_source
 from envise_tf.images.scenario import Scenario, load_scenario
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
-from envise_tf.networks.loading import Classifier, load_classifier
+from envise_tf.networks.loading import Classifier, load_teacher
 from envise_tf.prior.frequent import frequent_predictions
 from envise_tf.runs.teacher import require_size, shared_size, with_class_names
 from envise_tf.settings import TrainSettings
@@ -88,7 +88,7 @@ def found_job(settings: TrainSettings) -> Job:
     if settings.twin and settings.with_twin:
         raise UserError("--twin makes the student itself the twin, --with_twin adds one beside it: give one of the two")
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
-    teacher = load_classifier(settings.teacher, settings.teacher_range, settings.teacher_classes)
+    teacher = load_teacher(settings.teacher, settings.teacher_range, settings.teacher_classes)
     tested = _tested(settings, teacher)
     scenario = _scenario(settings, tested)
     stream = _stream(settings, teacher, tested, scenario)

@@ -14,7 +14,7 @@ from envise_tf.errors import UserError
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
-from envise_tf.networks.loading import load_classifier
+from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import keras_application, wide_resnet
 from envise_tf.run import Run, provenance
 from envise_tf.runs.fitting import found_replicas, opened_run
@@ -76,7 +76,7 @@ def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:
 
 
 def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
-    classifier = load_classifier(reference)
+    classifier = load_teacher(reference)
     if classifier.size not in (None, size) or classifier.classes != classes:
         raise UserError(
             f"{reference} takes {classifier.size}x{classifier.size} images of {classifier.classes} classes: expected "

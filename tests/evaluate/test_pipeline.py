@@ -15,7 +15,7 @@ from envise_tf.errors import UserError
 from envise_tf.evaluate.__main__ import main
 from envise_tf.evaluate.evaluation import OUTLIER_RATES
 from envise_tf.images.digits import Digits
-from envise_tf.runs.finished import finished_run, load_cascade
+from envise_tf.runs.finished import load_cascade, load_run
 
 
 def evaluated(run: Path) -> dict:
@@ -93,7 +93,7 @@ def test_every_score_is_measured_or_says_why_not(digits_run):
 
 
 def test_held_back_images_are_counted_in_two_parts(digits_run):
-    job, held_back = finished_run(str(digits_run)).job, evaluated(digits_run)["held_back"]
+    job, held_back = load_run(str(digits_run)).job, evaluated(digits_run)["held_back"]
     for part in ("choosing", "promising"):
         images = np.concatenate(list(getattr(job, f"{part}_images")(64).as_numpy_iterator()))
         assert held_back[part] == len(images)

@@ -12,7 +12,7 @@ from envise_tf.evaluate.test_pass import Examiner
 from envise_tf.images.digits import Digits
 from envise_tf.measures.localisation import localisation
 from envise_tf.networks.grad_cam import grad_cam
-from envise_tf.runs.finished import finished_run, networks_of
+from envise_tf.runs.finished import load_run, networks_of
 
 UPPER_LEFT = np.array([0, 0, 0.5, 0.5], np.float32)
 
@@ -28,7 +28,7 @@ class BoxedDigits(Digits):
 
 @pytest.fixture(scope="module")
 def finished(digits_run):
-    return finished_run(str(digits_run))
+    return load_run(str(digits_run))
 
 
 def examined(finished, batch_size, **changes):

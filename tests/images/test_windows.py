@@ -3,11 +3,12 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from envise_tf.errors import UserError
 from envise_tf.images.digits import Digits
 from envise_tf.images.halves import is_in_part
-from envise_tf.images.windows import Augmentation, Stream
+from envise_tf.images.windows import Augmentation, Stream, photographs
 
 NONE = Augmentation()
 EVERY = Augmentation(flip=True, shift=0.1, cutout=0.25)
@@ -216,3 +217,40 @@ class _One(Digits):
 
     def examples(self, split, labels=None):
         return super().examples(split, labels).take(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> str:
+    """Forty photographs of one colour each, the colour being their number."""
+    path = tmp_path_factory.mktemp("photographs")
+    for number in range(40):
+        Image.new("RGB", (6, 4), (number, 0, 0)).save(path / f"{number}.png")
+    return str(path)
+
+
+def numbers(batches: tf.data.Dataset) -> list[int]:
+    return [int(image[0, 0, 0]) for batch in batches.as_numpy_iterator() for image in batch]
+
+
+def test_photographs_are_unlabelled_batches_in_three_parts(folder):
+    parts = photographs(folder, 4, batch_size=16)
+    for batches in parts:
+        assert batches.element_spec == tf.TensorSpec((None, 4, 4, 3), tf.uint8)
+    stream, choosing, promising = map(numbers, parts)
+    assert sorted(stream + choosing + promising) == list(range(40))
+    assert 0 < len(choosing) < len(promising) < len(stream)
+
+
+def test_photographs_stream_in_another_order_at_each_pass_and_are_held_back_in_one(folder):
+    parts = photographs(folder, 4)
+    first, second = numbers(parts.stream), numbers(parts.stream)
+    assert first != second
+    assert sorted(first) == sorted(second)
+    assert numbers(photographs(folder, 4).stream) == first
+    assert numbers(photographs(folder, 4, seed=1).stream) != first
+    assert numbers(parts.promising) == numbers(parts.promising)
+
+
+def test_a_folder_without_images_for_the_stream_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="holds no JPEG, PNG or WebP file"):
+        photographs(str(tmp_path), 4)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.networks.loading import load_classifier
+from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.normalisation import Normalisation
 
 layers = tf.keras.layers
@@ -26,7 +26,7 @@ def network(channels=3, dtype="float32", outputs=1):
 def refusal(*given, **options):
     """Returns the one line with which a classifier is refused."""
     with pytest.raises(UserError) as error:
-        load_classifier(*given, **options)
+        load_teacher(*given, **options)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -36,7 +36,7 @@ def refusal(*given, **options):
 def test_a_network_of_uint8_images_is_taken_as_it_is(tmp_path, form):
     model = network(dtype="uint8")
     model.save(tmp_path / form, save_format=None if "." in form else "tf")
-    classifier = load_classifier(str(tmp_path / form), pixel_range="caffe")
+    classifier = load_teacher(str(tmp_path / form), pixel_range="caffe")
     np.testing.assert_allclose(classifier.model(IMAGES), model(IMAGES), rtol=1e-5)
     assert (classifier.size, classifier.classes, classifier.class_names) == (8, 5, ())
 
@@ -45,7 +45,7 @@ def test_a_network_of_uint8_images_is_taken_as_it_is(tmp_path, form):
 def test_a_network_of_float_images_gets_the_pixels_it_expects(tmp_path, pixel_range):
     model = network()
     model.save(tmp_path / "teacher.keras")
-    loaded = load_classifier(str(tmp_path / "teacher.keras"), pixel_range).model
+    loaded = load_teacher(str(tmp_path / "teacher.keras"), pixel_range).model
     assert loaded.input.dtype == tf.uint8
     assert loaded.input_shape == (None, 8, 8, 3)
     expected = model(Normalisation(pixel_range)(IMAGES))
@@ -62,43 +62,43 @@ def test_a_network_of_images_that_are_not_square_is_refused(tmp_path, sides):
 def test_a_path_goes_before_the_name_of_a_keras_application(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network().save("MobileNetV2", save_format="tf")
-    assert load_classifier("MobileNetV2").classes == 5
+    assert load_teacher("MobileNetV2").classes == 5
 
 
 def test_a_network_that_takes_any_size_has_none(tmp_path):
     model = tf.keras.Sequential([tf.keras.Input((None, None, 3)), layers.Conv2D(4, 3), layers.GlobalMaxPooling2D()])
     model.save(tmp_path / "teacher.keras")
-    assert load_classifier(str(tmp_path / "teacher.keras")).size is None
+    assert load_teacher(str(tmp_path / "teacher.keras")).size is None
 
 
-def finished_run(folder):
+def load_run(folder):
     network(dtype="uint8").save(folder / "teacher.keras")
     (folder / "result.json").write_text(json.dumps({"class_names": list("abcde")}))
 
 
 def test_a_run_brings_its_class_names(tmp_path):
-    finished_run(tmp_path)
-    assert load_classifier(str(tmp_path)).class_names == tuple("abcde")
+    load_run(tmp_path)
+    assert load_teacher(str(tmp_path)).class_names == tuple("abcde")
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path):
-    finished_run(tmp_path)
+    load_run(tmp_path)
     (tmp_path / "result.json").unlink()
     assert f"{tmp_path} holds no finished run of teach" in refusal(str(tmp_path))
 
 
 def test_names_that_are_given_go_before_a_networks_own(tmp_path):
-    finished_run(tmp_path)
+    load_run(tmp_path)
     names = [f"name {i}" for i in range(10)]
     (tmp_path / "names.txt").write_text("\n".join(names) + "\n\n")
     (tmp_path / "five.txt").write_text("\n".join(names[:5]))
-    assert load_classifier(str(tmp_path), classes_file=str(tmp_path / "five.txt")).class_names == tuple(names[:5])
-    shipped = load_classifier("digits-disjoint", classes_file=str(tmp_path / "names.txt"))
+    assert load_teacher(str(tmp_path), classes_file=str(tmp_path / "five.txt")).class_names == tuple(names[:5])
+    shipped = load_teacher("digits-disjoint", classes_file=str(tmp_path / "names.txt"))
     assert shipped.class_names == tuple(names)
 
 
 def test_a_shipped_teacher_is_called_by_its_name():
-    classifier = load_classifier("digits-disjoint")
+    classifier = load_teacher("digits-disjoint")
     assert classifier.class_names[:3] == ("zero", "one", "two")
     assert (classifier.size, classifier.classes) == (32, 10)
 

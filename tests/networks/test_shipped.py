@@ -37,7 +37,7 @@ def weights(tmp_path, monkeypatch):
     return folder
 
 
-def finished_run(folder, kind, architecture=None):
+def load_run(folder, kind, architecture=None):
     tf.keras.utils.set_random_seed(3)
     model = wide_resnet(8, 4, 10, 1) if kind == "teacher" else residual_student(8, 4, (32,), (1,))
     folder.mkdir()
@@ -49,7 +49,7 @@ def finished_run(folder, kind, architecture=None):
 
 @pytest.mark.parametrize("kind", ["teacher", "student"])
 def test_a_packed_network_is_the_same_up_to_half_precision(weights, tmp_path, kind):
-    model = finished_run(tmp_path / "run", kind)
+    model = load_run(tmp_path / "run", kind)
     assert pack(tmp_path / "run", "tiny") == weights / f"tiny.{kind}.json"
     assert shipped_names(kind) == ["tiny"]
     loaded = shipped_network("tiny", kind)
@@ -63,7 +63,7 @@ def test_a_packed_network_is_the_same_up_to_half_precision(weights, tmp_path, ki
 
 @pytest.mark.parametrize(("kind", "flag"), [("teacher", ""), ("student", "--student ")])
 def test_a_card_says_how_the_network_was_made(weights, tmp_path, kind, flag):
-    finished_run(tmp_path / "run", kind)
+    load_run(tmp_path / "run", kind)
     pack(tmp_path / "run", "tiny")
     assert card("tiny", kind) == {
         "command": f"python -m envise_tf.teach {flag}--preset tiny",
@@ -78,7 +78,7 @@ def test_a_card_says_how_the_network_was_made(weights, tmp_path, kind, flag):
 
 
 def test_a_run_that_is_not_finished_is_refused(weights, tmp_path):
-    finished_run(tmp_path / "run", "teacher")
+    load_run(tmp_path / "run", "teacher")
     (tmp_path / "run" / "result.json").unlink()
     for folder in (tmp_path / "run", tmp_path / "nowhere"):
         with pytest.raises(UserError, match="holds no finished run of teach"):
@@ -93,7 +93,7 @@ def test_a_run_that_is_not_finished_is_refused(weights, tmp_path):
     ],
 )
 def test_a_network_that_could_not_be_built_again_is_refused(weights, tmp_path, change, message):
-    finished_run(tmp_path / "run", "teacher", ARCHITECTURES["teacher"] | change)
+    load_run(tmp_path / "run", "teacher", ARCHITECTURES["teacher"] | change)
     with pytest.raises(UserError, match=message):
         pack(tmp_path / "run", "tiny")
     assert list(weights.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.images.loading import load_source
-from envise_tf.networks.loading import load_classifier
+from envise_tf.networks.loading import load_teacher
 from envise_tf.runs.job import found_job
 from envise_tf.settings import TrainSettings, parsed
 from envise_tf.teach.__main__ import main
@@ -34,7 +34,7 @@ def test_the_next_command_runs_as_printed(tmp_path, capsys):
 
 def test_the_run_of_a_teacher_can_be_given_to_train(finished):
     result = json.loads((finished / "result.json").read_text())
-    teacher = load_classifier(str(finished))
+    teacher = load_teacher(str(finished))
     assert teacher.class_names[:3] == ("zero", "one", "two")
     assert accuracy_on_test_split(teacher.model, load_source("digits")) == pytest.approx(result["accuracy"])
 
@@ -74,7 +74,7 @@ def test_bfloat16_training_ends_in_a_float32_teacher(tmp_path):
 
 def test_a_teacher_is_fine_tuned_from_another(tmp_path):
     """One that knows the digits: it is right at once, by the labels of the images, and its weights move."""
-    shipped = load_classifier("digits-disjoint")
+    shipped = load_teacher("digits-disjoint")
     initial = tmp_path / "initial.keras"
     shipped.model.save(initial)
     slowly = ["--learning_rate", "1e-3", "--windows", "1"]
