@@ -67,6 +67,9 @@ setup(
         "threadpoolctl",
         "wrapt",
     ],
-    extras_require={"dev": ["mypy", "pytest", "pytest-xdist", "ruff", "selenium", "types-PyYAML"]},
+    extras_require={
+        "dev": ["ipykernel", "mypy", "nbclient", "pytest", "pytest-xdist", "ruff", "selenium", "types-PyYAML"],
+        "docs": ["mkdocs-material", "mkdocstrings[python]"],
+    },
     entry_points={"console_scripts": ["envise = envise_tf.cli:main"]},
 )

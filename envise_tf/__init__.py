@@ -1,14 +1,162 @@
 """envise-tf: turn a trained Keras image classifier into a cheap cascade for phones.
 
-Importing the package is light: it imports neither TensorFlow nor Larq, because the mobile runtime lives
-under the same name. It only asks TensorFlow, should it be imported later, for Keras 2, which Larq needs.
+    import envise_tf as et
+
+    teacher = et.load_teacher("teacher.keras")
+    stream, choosing, promising = et.photographs("photographs", teacher.size)
+
+Every name of the public face is imported when it is first used (PEP 562). Importing the package is light: it imports
+neither TensorFlow nor Larq, because the mobile runtime lives under the same name. It only asks TensorFlow, should it be
+imported later, for Keras 2, which Larq needs.
 """
 
+import importlib
 import os
+from typing import TYPE_CHECKING
 
 from envise_tf import keras2
 
 keras2.choose()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
+    from envise_tf.deferral.cascade import Answer as Answer
+    from envise_tf.deferral.cascade import Answers as Answers
+    from envise_tf.deferral.cascade import Cascade as Cascade
+    from envise_tf.deferral.held_back import HeldBack as HeldBack
+    from envise_tf.deferral.held_back_images import HeldBackImages as HeldBackImages
+    from envise_tf.deferral.held_back_images import answers_on as answers_on
+    from envise_tf.deferral.keras_cascade import keras_cascade as keras_cascade
+    from envise_tf.deferral.promise import Kept as Kept
+    from envise_tf.deferral.promise import kept as kept
+    from envise_tf.deferral.scores import fitted_default_score as fitted_default_score
+    from envise_tf.deferral.scores import load_score as load_score
+    from envise_tf.deferral.scores.agreement import Agreement as Agreement
+    from envise_tf.deferral.scores.energy import Energy as Energy
+    from envise_tf.deferral.scores.gen import Gen as Gen
+    from envise_tf.deferral.scores.inlier_mass import InlierMass as InlierMass
+    from envise_tf.deferral.scores.knn import Knn as Knn
+    from envise_tf.deferral.scores.mahalanobis import Mahalanobis as Mahalanobis
+    from envise_tf.deferral.scores.max_logit import MaxLogit as MaxLogit
+    from envise_tf.deferral.scores.msp import Msp as Msp
+    from envise_tf.deferral.scores.odin import Odin as Odin
+    from envise_tf.deferral.scores.outputs import Observer as Observer
+    from envise_tf.deferral.scores.outputs import Outputs as Outputs
+    from envise_tf.deferral.scores.react import React as React
+    from envise_tf.deferral.scores.relative_mahalanobis import RelativeMahalanobis as RelativeMahalanobis
+    from envise_tf.deferral.scores.score import NotApplicable as NotApplicable
+    from envise_tf.deferral.scores.score import OutlierScore as OutlierScore
+    from envise_tf.deferral.scores.vim import Vim as Vim
+    from envise_tf.deferral.threshold import Threshold as Threshold
+    from envise_tf.deferral.threshold import chosen_threshold as chosen_threshold
+    from envise_tf.deferral.threshold import threshold_on as threshold_on
+    from envise_tf.distillation.distiller import Distiller as Distiller
+    from envise_tf.distillation.distiller import adam_for as adam_for
+    from envise_tf.distillation.objectives.attention_triplet import AttentionTriplet as AttentionTriplet
+    from envise_tf.distillation.objectives.hard_label import HardLabel as HardLabel
+    from envise_tf.distillation.objectives.objective import Objective as Objective
+    from envise_tf.distillation.objectives.soft_label import SoftLabel as SoftLabel
+    from envise_tf.distillation.training import cosine_rate as cosine_rate
+    from envise_tf.errors import UserError as UserError
+    from envise_tf.export.bundle import load_bundle as load_bundle
+    from envise_tf.export.runtime import BundleCascade as BundleCascade
+    from envise_tf.images.photographs import decoded_square as decoded_square
+    from envise_tf.images.windows import Photographs as Photographs
+    from envise_tf.images.windows import photographs as photographs
+    from envise_tf.measures.gie import gie as gie
+    from envise_tf.measures.gie import speedup as speedup
+    from envise_tf.networks.loading import Classifier as Classifier
+    from envise_tf.networks.loading import load_teacher as load_teacher
+    from envise_tf.networks.macs import macs as macs
+    from envise_tf.networks.shipped import shipped_names as shipped_names
+    from envise_tf.networks.shipped import shipped_network as shipped_network
+    from envise_tf.networks.students import residual_student as residual_student
+    from envise_tf.networks.students import with_classes as with_classes
+    from envise_tf.prior.frequent import frequent_classes as frequent_classes
+    from envise_tf.prior.frequent import frequent_predictions as frequent_predictions
+    from envise_tf.runs.finished import load_cascade as load_cascade
+    from envise_tf.runs.finished import load_run as load_run
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    # Teachers and students
+    "load_teacher": "networks.loading",
+    "Classifier": "networks.loading",
+    "residual_student": "networks.students",
+    "with_classes": "networks.students",
+    "shipped_names": "networks.shipped",
+    "shipped_network": "networks.shipped",
+    "macs": "networks.macs",
+    # Images, and the classes that really occur in them
+    "photographs": "images.windows",
+    "Photographs": "images.windows",
+    "decoded_square": "images.photographs",
+    "frequent_predictions": "prior.frequent",
+    "frequent_classes": "prior.frequent",
+    # Distillation
+    "Distiller": "distillation.distiller",
+    "adam_for": "distillation.distiller",
+    "cosine_rate": "distillation.training",
+    "Objective": "distillation.objectives.objective",
+    "AttentionTriplet": "distillation.objectives.attention_triplet",
+    "HardLabel": "distillation.objectives.hard_label",
+    "SoftLabel": "distillation.objectives.soft_label",
+    # What both networks say of held-back images
+    "Observer": "deferral.scores.outputs",
+    "Outputs": "deferral.scores.outputs",
+    "answers_on": "deferral.held_back_images",
+    "HeldBackImages": "deferral.held_back_images",
+    "HeldBack": "deferral.held_back",
+    # Scores: larger = more inlier
+    "OutlierScore": "deferral.scores.score",
+    "NotApplicable": "deferral.scores.score",
+    "fitted_default_score": "deferral.scores",
+    "load_score": "deferral.scores",
+    "Agreement": "deferral.scores.agreement",
+    "Energy": "deferral.scores.energy",
+    "Gen": "deferral.scores.gen",
+    "InlierMass": "deferral.scores.inlier_mass",
+    "Knn": "deferral.scores.knn",
+    "Mahalanobis": "deferral.scores.mahalanobis",
+    "MaxLogit": "deferral.scores.max_logit",
+    "Msp": "deferral.scores.msp",
+    "Odin": "deferral.scores.odin",
+    "React": "deferral.scores.react",
+    "RelativeMahalanobis": "deferral.scores.relative_mahalanobis",
+    "Vim": "deferral.scores.vim",
+    # The threshold and its promise
+    "threshold_on": "deferral.threshold",
+    "chosen_threshold": "deferral.threshold",
+    "Threshold": "deferral.threshold",
+    "kept": "deferral.promise",
+    "Kept": "deferral.promise",
+    # The cascade, and what it saves
+    "keras_cascade": "deferral.keras_cascade",
+    "Cascade": "deferral.cascade",
+    "Answer": "deferral.cascade",
+    "Answers": "deferral.cascade",
+    "gie": "measures.gie",
+    "speedup": "measures.gie",
+    # What the commands have left
+    "load_run": "runs.finished",
+    "load_cascade": "runs.finished",
+    "load_bundle": "export.bundle",
+    "BundleCascade": "export.runtime",
+    "UserError": "errors",
+}
+"""The public names, by subject, and the module that each is imported from when it is first used."""
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
