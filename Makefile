@@ -1,13 +1,14 @@
 # make train   set up .venv and run the main job on the embedded digits, offline once installed
 # make test    set up .venv and run linters, type checker and the whole test suite, in about eight minutes on two cores
 # make fast    set up .venv and run the tests that train nothing, in less than a minute
+# make docs    set up .venv and build the guide and the reference: build/docs/index.html
 
 PYTHON ?= python3
 BIN = .venv/bin
 # The package as it is installed, export and tuning inside of it: the type checker looks for it as one folder.
 TYPED = .venv/typed/envise_tf
 
-.PHONY: train test fast lint
+.PHONY: train test fast lint docs typed
 
 train: .venv/installed
 	$(BIN)/python -m envise_tf.train --preset digits
@@ -18,13 +19,22 @@ test: lint
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'
 
-lint: .venv/installed
+lint: .venv/installed typed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)
 	MYPYPATH=$(dir $(TYPED)) $(BIN)/mypy
+
+docs: .venv/documented typed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+typed:
+	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)
 
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/documented: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
