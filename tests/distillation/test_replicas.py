@@ -91,19 +91,18 @@ def workers(*words: str, errors: Path) -> list[subprocess.Popen]:
 def test_two_workers_train_what_one_trains_and_a_lost_one_ends_the_other(alone, tmp_path):
     run = tmp_path / "run"
     chief, other = workers(*FLAGS, "--strategy", "multi_worker", "--out", str(run), errors=tmp_path)
-    deadline = time.monotonic() + 150
-    while not (run / "log.jsonl").exists() and time.monotonic() < deadline and chief.poll() is None:
+    while not (run / "log.jsonl").exists() and chief.poll() is None and other.poll() is None:
         time.sleep(0.01)
     other.send_signal(signal.SIGKILL)
     other.wait()
-    assert chief.wait(120) == 2
+    assert chief.wait() == 2
     # TensorFlow's own messages may stand around it.
     (line,) = [line for line in (tmp_path / "0").read_text().splitlines() if line.startswith("error: ")]
     assert line.startswith("error: worker 127.0.0.1:")
     assert f"--resume {run}" in line
     assert not (run / "student.keras").exists(), "the kill came too late to test anything"
     resumed = workers("--resume", str(run), errors=tmp_path)
-    assert [process.wait(200) for process in resumed] == [0, 0]
+    assert [process.wait() for process in resumed] == [0, 0]
     assert_same_training(run, alone, "student.keras")
 
 
