@@ -164,7 +164,7 @@ def test_a_promise_that_cannot_be_made_defers_everything_and_says_why(copied, ca
 def test_mistakes_are_one_line(copied, capsys, tmp_path):
     assert "holds no run of train" in error_of(capsys, str(tmp_path / "nowhere"))
     assert "no outlier score is called mps: nearest: msp" in error_of(capsys, str(copied), "--score", "mps")
-    assert "epsilon is 2.0" in error_of(capsys, str(copied), "--epsilon", "2")
+    assert "--epsilon 2 given: expected more than 0 and less than 1" in error_of(capsys, str(copied), "--epsilon", "2")
     assert "inlier_mass" in error_of(capsys, str(copied), "--score", "inlier_mass")
     assert "run" in error_of(capsys)
     (copied / "student.keras").unlink()
