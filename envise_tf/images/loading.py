@@ -53,6 +53,10 @@ class _Squared(Source):
         self.has_boxes = source.has_boxes
         self._source = source
 
+    @property
+    def wordnet_ids(self) -> tuple[str, ...]:
+        return self._source.wordnet_ids
+
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
         return self._source.examples(split, labels).map(self._squared, tf.data.AUTOTUNE, deterministic=True)
 

@@ -138,6 +138,7 @@ class PhasedFrames(Frames):
         if source.size is None:
             raise UserError(f"the images of {source.name} differ in size: give the side in pixels as --image_size")
         self.name, self.class_names, self.size = source.name, source.class_names, source.size
+        self.wordnet_ids = source.wordnet_ids
         self.phases = tuple(phases)
         self.phase_names = tuple(phase.name for phase in self.phases)
         ends = np.cumsum([phase.images for phase in self.phases]).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Collection
 from typing import Literal
 
@@ -13,6 +14,9 @@ Split = Literal["train", "test"]
 
 UNLABELLED = -1
 """The label of an example that has none."""
+
+_WORDNET_ID = re.compile(r"[nvars]\d{8}")
+"""As ImageNet's folders are named: part of speech and offset in WordNet 3.0."""
 
 
 class Source(abc.ABC):
@@ -31,6 +35,12 @@ class Source(abc.ABC):
     """Whether every example says where its object is."""
     unreadable: Collection[str] = ()
     """The paths of the files that could not be read so far."""
+
+    @property
+    def wordnet_ids(self) -> tuple[str, ...]:
+        """The WordNet id of each class, such as "n01440764"; empty where nobody has said."""
+        are_ids = all(_WORDNET_ID.fullmatch(name) for name in self.class_names)
+        return self.class_names if are_ids else ()
 
     @abc.abstractmethod
     def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:

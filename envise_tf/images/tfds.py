@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
@@ -40,6 +41,14 @@ class TensorFlowDataset(Source):
         # Images stay encoded until the label filter has passed: decoding is the expensive part of a pass.
         encoded = self._encoded(split, labels)
         return encoded.map(self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    @cached_property
+    def wordnet_ids(self) -> tuple[str, ...]:
+        if "wnid" not in self._builder.info.features:
+            return super().wordnet_ids
+        # No set keeps them with the names of its classes, so they are read off the smaller split.
+        found = {int(each["label"]): each["wnid"].decode() for each in self._encoded("test", None).as_numpy_iterator()}
+        return tuple(found[label] for label in range(len(self.class_names)))
 
     def count(self, split: Split, labels: Collection[int] | None = None) -> int:
         return int(self._encoded(split, labels).reduce(np.int64(0), lambda count, _: count + 1))

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.networks.imagenet import IMAGENET_NAMES, ImagenetReference, imagenet_classes, imagenet_classifier
 from envise_tf.networks.normalisation import Normalisation, PixelRange
 from envise_tf.networks.shipped import card, shipped_names, shipped_network
 from envise_tf.networks.teachers import APPLICATIONS, IMAGENET_CLASSES, keras_application
@@ -52,8 +53,8 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
     """Returns the teacher that a reference names.
 
     Args:
-        reference: a shipped teacher, the folder of a run of teach, a .keras or .h5 file, a SavedModel, or a Keras
-            Application, which comes with its ImageNet weights.
+        reference: a shipped teacher, the folder of a run of teach, a .keras or .h5 file, a SavedModel, a Keras
+            Application, which comes with its ImageNet weights, or an `ImagenetReference`, for images of any size.
         pixel_range: what a network of the user's expects; those that take uint8 normalise themselves.
         classes_file: text file with one class name per line; its names take precedence over the network's own.
 
@@ -65,6 +66,8 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
     if reference in shipped_names("teacher"):
         model = shipped_network(reference, "teacher")
         names = tuple(card(reference, "teacher")["class_names"])
+    elif (imagenet := ImagenetReference.of(reference)) is not None:
+        model, names = imagenet_classifier(imagenet, size=None), tuple(imagenet_classes().values())
     elif reference in APPLICATIONS and not Path(reference).exists():
         model = keras_application(reference, 224, IMAGENET_CLASSES, "imagenet")
     else:
@@ -72,7 +75,7 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
         if (path / "teacher.keras").exists():
             names = _names_of_run(path)
             path = path / "teacher.keras"
-        model = load_network(path, known=[*shipped_names("teacher"), *APPLICATIONS])
+        model = load_network(path, known=[*shipped_names("teacher"), *IMAGENET_NAMES, *APPLICATIONS])
         model = _with_uint8_input(model, pixel_range, reference)
     return _checked(Classifier(model, given or names), reference)
 

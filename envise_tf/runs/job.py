@@ -20,7 +20,7 @@ from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.loading import Classifier, load_teacher
 from envise_tf.prior.frequent import frequent_predictions
-from envise_tf.runs.teacher import require_size, shared_size, with_class_names
+from envise_tf.runs.teacher import fitted_to, require_size, shared_size, with_class_names
 from envise_tf.settings import TrainSettings
 
 
@@ -93,6 +93,7 @@ def found_job(settings: TrainSettings) -> Job:
     scenario = _scenario(settings, tested)
     stream = _stream(settings, teacher, tested, scenario)
     require_size(teacher, settings.teacher, stream.source.size, stream.source.name)
+    teacher = fitted_to(stream.source if tested is None else tested, teacher, settings.teacher)
     names = ((), "") if tested is None else (tested.class_names, tested.name)
     teacher = with_class_names(teacher, settings.teacher, *names)
     held_back = dataclasses.replace(stream, part="held_back")

@@ -6,6 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from envise_tf.errors import UserError
+from envise_tf.images.frames import Frames
+from envise_tf.images.source import Source
+from envise_tf.networks.imagenet import ImagenetReference, imagenet_classifier
 from envise_tf.networks.loading import Classifier
 
 
@@ -65,3 +68,21 @@ def with_class_names(teacher: Classifier, reference: str, names: Sequence[str], 
             "say what the teacher's are with --teacher_classes FILE"
         )
     return dataclasses.replace(teacher, class_names=tuple(names) or tuple(f"class_{i}" for i in range(teacher.classes)))
+
+
+def fitted_to(images: Source | Frames, classifier: Classifier, reference: str) -> Classifier:
+    """Returns an ImageNet classifier for images of one size, restricted to their classes where their ids are known.
+
+    Args:
+        images: whose size, and WordNet ids if it has any, the classifier gets.
+        classifier: what the reference names, returned as it is unless that is an `ImagenetReference`.
+        reference: see `load_classifier`.
+
+    Raises:
+        UserError: the images have a class that is none of ImageNet's 1,000.
+    """
+    imagenet = ImagenetReference.of(reference)
+    if imagenet is None:
+        return classifier
+    model = imagenet_classifier(imagenet, images.size, images.wordnet_ids)
+    return Classifier(model, images.class_names if images.wordnet_ids else classifier.class_names)

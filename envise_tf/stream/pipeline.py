@@ -38,7 +38,7 @@ from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
 from envise_tf.networks.tracing import traced
 from envise_tf.run import Run, provenance
-from envise_tf.runs.teacher import require_size, shared_size, with_class_names
+from envise_tf.runs.teacher import fitted_to, require_size, shared_size, with_class_names
 from envise_tf.settings import Policy, StreamSettings
 from envise_tf.stream.holdout import images_needed, spent_on_try
 from envise_tf.stream.journal import Replies
@@ -121,6 +121,7 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
         )
     frames = _phased(settings) if settings.phases is not None else _own(settings, teacher, run)
     require_size(teacher, settings.teacher, frames.size, frames.name)
+    teacher = fitted_to(frames, teacher, settings.teacher)
     teacher = with_class_names(teacher, settings.teacher, frames.class_names, frames.name)
     number = {name: index for index, name in enumerate(teacher.class_names)}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)

@@ -63,6 +63,11 @@ def test_class_names_are_readable_unique_and_in_the_order_of_the_archive(source)
     assert source.size == 64
 
 
+def test_the_wordnet_ids_of_the_classes_are_in_their_order_also_when_images_are_resized(source, data_dir):
+    assert source.wordnet_ids == WNIDS
+    assert load_source("tiny_imagenet", str(data_dir), 32).wordnet_ids == WNIDS
+
+
 def test_every_image_of_both_splits_comes_decoded_with_its_label(source):
     train = list(source.examples("train").as_numpy_iterator())
     assert sorted(example["label"] for example in train) == [0] * 4 + [1] * 4 + [2] * 4
