@@ -71,11 +71,11 @@ def test_the_seed_and_the_window_decide():
 
 def test_the_augmentation_differs_between_windows_batches_and_seeds():
     # One image again and again: what differs is the augmentation.
-    of = stream(source=_One(), protocol="shared", part="teacher", batch_size=50)
+    of = stream(source=_One(), protocol="shared", part="unseen", batch_size=50)
     shown = images(of, 2, Augmentation(cutout=0.5)).reshape(4, 50, 32, 32, 3)
     for one, other in itertools.combinations(shown, 2):
         assert (one != other).any()
-    other_seed = stream(source=_One(), protocol="shared", part="teacher", batch_size=50, seed=4)
+    other_seed = stream(source=_One(), protocol="shared", part="unseen", batch_size=50, seed=4)
     assert (images(other_seed, 1, Augmentation(cutout=0.5))[:50] != shown[0]).any()
 
 
@@ -143,11 +143,12 @@ def test_teacher_and_stream_share_no_image_and_what_is_held_back_never_streams()
     assert not held_back & (seen["teacher"] | seen["stream"])
 
 
-def test_under_the_protocol_shared_the_teacher_sees_all_but_what_is_held_back_never_streams():
+def test_under_the_protocol_shared_all_images_are_seen_but_what_is_held_back_never_streams():
     streamed = images(stream(protocol="shared", window=1200))
     held_back = np.concatenate(list(stream(protocol="shared", part="held_back").images().as_numpy_iterator()))
     assert pixels(streamed) == part("stream", "shared").keys()
-    assert part("teacher", "shared").keys() == pixels(streamed) | pixels(held_back)
+    everything = part("teacher", "shared").keys() | part("calibration", "shared").keys()
+    assert everything == pixels(streamed) | pixels(held_back)
     assert not pixels(streamed) & pixels(held_back)
 
 
