@@ -29,7 +29,7 @@ def augmented(
     seeds = tf.random.split(seed, 3)
     images = _moved(images, seeds[0], seeds[1], flip, shift)
     images = _covered(images, seeds[2], cutout) if cutout else images
-    return _blended(images, tf.random.experimental.stateless_fold_in(seed, 3), mixup) if mixup else images
+    return _blended(images, _blend_seed(seed), mixup) if mixup else images
 
 
 def _moved(images: tf.Tensor, flip_seed: tf.Tensor, shift_seed: tf.Tensor, flip: bool, shift: float) -> tf.Tensor:
@@ -61,11 +61,31 @@ def _covered(images: tf.Tensor, seed: tf.Tensor, cutout: float) -> tf.Tensor:
     return tf.where(hidden, tf.constant(127, images.dtype), images)
 
 
+def blended_labels(labels: tf.Tensor, classes: int, seed: tf.Tensor, mixup: float) -> tf.Tensor:
+    """Returns what the images that `augmented` blends show: float32 (batch, classes), each row's sum 1.
+
+    Args:
+        labels: int, (batch,), in 0..classes - 1.
+        classes: how many there are.
+        seed: the one that `augmented` was given.
+        mixup: likewise.
+    """
+    return _blend(tf.one_hot(labels, classes), _blend_seed(seed), mixup)
+
+
 def _blended(images: tf.Tensor, seed: tf.Tensor, mixup: float) -> tf.Tensor:
-    share = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), seed, 0.0, mixup)
-    pixels = tf.cast(images, tf.float32)
-    blend = pixels + share * (tf.roll(pixels, 1, axis=0) - pixels)
-    return tf.cast(tf.round(blend), images.dtype)
+    return tf.cast(tf.round(_blend(tf.cast(images, tf.float32), seed, mixup)), images.dtype)
+
+
+def _blend(rows: tf.Tensor, seed: tf.Tensor, mixup: float) -> tf.Tensor:
+    """Returns each row with some of the row before it, the same shares whatever the rows hold."""
+    share = tf.random.stateless_uniform((tf.shape(rows)[0],), seed, 0.0, mixup)
+    share = tf.reshape(share, (-1, *[1] * (rows.shape.rank - 1)))
+    return rows + share * (tf.roll(rows, 1, axis=0) - rows)
+
+
+def _blend_seed(seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(seed, 3)
 
 
 def _pixel_centres(count: tf.Tensor) -> tf.Tensor:

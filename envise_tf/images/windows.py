@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.images.augmentation import augmented
 from envise_tf.images.folder import Folder
+from envise_tf.images.augmentation import augmented, blended_labels
 from envise_tf.images.halves import Part, Protocol, is_in_part
 from envise_tf.images.source import Source
 
@@ -77,7 +77,10 @@ class Stream:
         return self._batches(augmentation, first_window, lambda example: example["image"])
 
     def labelled_batches(self, augmentation: Augmentation, first_window: int = 0) -> tf.data.Dataset:
-        """Returns the endless stream as (images, int64 labels): for teachers, which are trained with labels."""
+        """Returns the endless stream as (images, labels): for teachers, which are trained with labels.
+
+        Labels are int64 (batch_size,); with mixup, which blends them too, float32 (batch_size, classes).
+        """
         return self._batches(augmentation, first_window, lambda example: (example["image"], example["label"]))
 
     def images(self) -> tf.data.Dataset:
@@ -97,6 +100,11 @@ class Stream:
         examples = self._kept_at_hand().map(lambda example: example["image"])
         return examples.shuffle(self._shuffled, seed=self.seed).batch(self.batch_size).prefetch(4)
 
+    def labelled_images(self) -> tf.data.Dataset:
+        """Returns one pass over the part in fixed order, unthinned, as batches of (uint8 images, int64 labels)."""
+        pairs = self._examples().map(lambda example: (example["image"], example["label"]))
+        return pairs.batch(self.batch_size).prefetch(2)
+
     def _batches(
         self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
     ) -> tf.data.Dataset:
@@ -112,7 +120,11 @@ class Stream:
             images, *labels = batch if isinstance(batch, tuple) else (batch,)
             seed = tf.stack([tf.constant(self.seed, tf.int64), number])
             images = augmented(images, seed, **dataclasses.asdict(augmentation))
-            return (images, *labels) if labels else images
+            if not labels:
+                return images
+            if not augmentation.mixup:
+                return images, labels[0]
+            return images, blended_labels(labels[0], len(self.source.class_names), seed, augmentation.mixup)
 
         windows = tf.data.Dataset.range(first_window, tf.int64.max)
         return (

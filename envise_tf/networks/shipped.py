@@ -20,12 +20,17 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.networks.efficientnet_lite import efficientnet_lite
 from envise_tf.networks.students import residual_student
 from envise_tf.networks.teachers import wide_resnet
 
 Kind = Literal["teacher", "student"]
 
-_BUILDERS: dict[str, Callable[..., tf.keras.Model]] = {"wide_resnet": wide_resnet, "residual_student": residual_student}
+_BUILDERS: dict[str, Callable[..., tf.keras.Model]] = {
+    "efficientnet_lite": efficientnet_lite,
+    "residual_student": residual_student,
+    "wide_resnet": wide_resnet,
+}
 
 
 def shipped_names(kind: Kind) -> list[str]:

@@ -11,11 +11,15 @@ from envise_tf import progress
 from envise_tf.distillation import training
 from envise_tf.distillation.replicas import Replicas
 from envise_tf.errors import UserError
+from envise_tf.images.halves import Part
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.loading import load_teacher
+from envise_tf.networks.efficientnet_lite import with_frozen_blocks
+from envise_tf.networks.imagenet import ImagenetReference, with_new_head
 from envise_tf.networks.teachers import keras_application, wide_resnet
+from envise_tf.networks.warm_head import warm_head
 from envise_tf.run import Run, provenance
 from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.settings import TeachSettings
@@ -39,8 +43,10 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder per class")
     with opened_run(settings, "teach", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
-        stream = _stream(settings, source)
+        stream = _stream(settings, source, "teacher")
         model = _network(settings, source)
+        if settings.head_passes and not run.checkpoints.exists():
+            warm_head(model, stream.labelled_images(), settings.head_passes, settings.label_smoothing, settings.seed)
         trained = _compiled(replicas, model, settings, settings.windows * stream.batches_a_window)
         if not resumed:
             run.begin(settings)
@@ -57,9 +63,16 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
 
 def accuracy_on_test_split(model: tf.keras.Model, source: Source) -> float:
     """Returns the share of the source's test images that the model classifies rightly, in 0..1."""
+    examples = source.examples("test").map(lambda example: (example["image"], example["label"]))
+    return accuracy_on(model, examples.batch(256).prefetch(2))
+
+
+def accuracy_on(model: tf.keras.Model, batches: tf.data.Dataset) -> float:
+    """Returns the share of images that the model classifies rightly, in 0..1, of batches of (images, int labels)."""
     metric = tf.keras.metrics.SparseCategoricalAccuracy()
-    for batch in source.examples("test").batch(256).prefetch(2):
-        metric.update_state(batch["label"], model(batch["image"], training=False))
+    answer = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    for images, labels in batches:
+        metric.update_state(labels, answer(images))
     return float(metric.result())
 
 
@@ -68,6 +81,9 @@ def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:
     if size is None:
         raise UserError(f"the images of {settings.source} differ in size: give --image_size")
     classes = len(source.class_names)
+    reference = ImagenetReference.of(settings.initial)
+    if reference is not None:
+        return with_frozen_blocks(with_new_head(reference, size, classes), settings.frozen)
     if settings.initial is not None:
         return _initial(settings.initial, size, classes)
     if settings.network == "wide_resnet":
@@ -88,11 +104,11 @@ def _initial(reference: str, size: int, classes: int) -> tf.keras.Model:
 def _fitted(
     model: tf.keras.Model, stream: Stream, settings: TeachSettings, run: Run, replicas: Replicas
 ) -> list[dict[str, Any]]:
-    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout)
+    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
     classes = model.output_shape[-1]
 
     def one_hot(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return images, tf.one_hot(labels, classes)
+        return images, labels if settings.mixup else tf.one_hot(labels, classes)
 
     with progress.ProgressBar(settings.windows, stream.batches_a_window) as bar:
         return training.fitted(
@@ -109,21 +125,27 @@ def _fitted(
 def _result(
     model: tf.keras.Model, source: Source, settings: TeachSettings, entries: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    kept = _stream(settings, source, "calibration")
+    kept_images = int(kept.label_counts.sum())
     return {
         "accuracy": accuracy_on_test_split(model, source),
+        "accuracy_on_kept": accuracy_on(model, kept.labelled_images()) if kept_images else None,
+        "kept_images": kept_images,
         "seconds": sum(entry["seconds"] for entry in entries),
-        "architecture": {
-            "network": settings.network,
-            "size": model.input_shape[1],
-            "classes": len(source.class_names),
-            "depth": settings.depth,
-            "width": settings.width,
-        },
+        "architecture": {**_architecture(settings), "size": model.input_shape[1], "classes": model.output_shape[1]},
         "parameters": model.count_params(),
         "class_names": list(source.class_names),
         "settings": dataclasses.asdict(settings),
         **provenance(),
     }
+
+
+def _architecture(settings: TeachSettings) -> dict[str, Any]:
+    """Returns what the network is built from, beside the size of its images and the number of its classes."""
+    reference = ImagenetReference.of(settings.initial)
+    if reference is not None:
+        return {"network": "efficientnet_lite", **dataclasses.asdict(reference)}
+    return {"network": settings.network, "depth": settings.depth, "width": settings.width}
 
 
 def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettings, steps: int) -> tf.keras.Model:
@@ -132,7 +154,13 @@ def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettin
     rate = training.cosine_rate(settings.learning_rate, steps, settings.warmup)
     with replicas.scope():
         optimizer = tf.keras.optimizers.SGD(
-            rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay, jit_compile=False
+            rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
+            use_ema=settings.ema > 0,
+            ema_momentum=settings.ema,
+            jit_compile=False,
         )
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
         # Keras' own loss and not a function of ours: whoever loads the teacher need not know it.
@@ -142,5 +170,5 @@ def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettin
     return model
 
 
-def _stream(settings: TeachSettings, source: Source) -> Stream:
-    return Stream(source, "teacher", settings.protocol, None, None, settings.window, settings.batch_size, settings.seed)
+def _stream(settings: TeachSettings, source: Source, part: Part) -> Stream:
+    return Stream(source, part, settings.protocol, None, None, settings.window, settings.batch_size, settings.seed)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from envise_tf.images.augmentation import augmented
+from envise_tf.images.augmentation import augmented, blended_labels
 
 SIDE = 16
 
@@ -114,3 +114,13 @@ def test_mixup_blends_each_image_with_the_one_before_it_by_a_share_of_its_own():
     assert shares.max() <= 0.5
     assert 0.2 < shares.mean() < 0.3
     assert len(set(shares)) > 40
+
+
+def test_labels_are_blended_by_the_shares_of_their_images():
+    images = np.zeros((64, 4, 4, 3), np.uint8)
+    images[1::2] = 200
+    labels = np.arange(64) % 2
+    blended = blended_labels(tf.constant(labels), 3, tf.constant((7, 0), tf.int64), 0.5).numpy()
+    np.testing.assert_allclose(blended.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(blended[:, 1], changed(images, mixup=0.5)[:, 0, 0, 0] / 200, atol=0.5 / 200 + 1e-6)
+    assert (blended[:, 2] == 0).all()

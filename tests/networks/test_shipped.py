@@ -88,7 +88,10 @@ def test_a_run_that_is_not_finished_is_refused(weights, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"network": "MobileNetV2"}, "holds a MobileNetV2: only wide_resnet, residual_student are shipped"),
+        (
+            {"network": "MobileNetV2"},
+            "holds a MobileNetV2: only efficientnet_lite, residual_student, wide_resnet are shipped",
+        ),
         ({"width": 2}, "holds another network than its settings say"),
     ],
 )

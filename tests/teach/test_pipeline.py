@@ -4,13 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from torch_files import write_lite0_package
 
+from envise_tf.distillation.replicas import replicas_of
 from envise_tf.images.loading import load_source
 from envise_tf.networks.loading import load_teacher
+from envise_tf.networks.imagenet import ImagenetReference, with_new_head
+from envise_tf.networks.teachers import wide_resnet
 from envise_tf.runs.job import found_job
-from envise_tf.settings import TrainSettings, parsed
+from envise_tf.settings import TeachSettings, TrainSettings, parsed
 from envise_tf.teach.__main__ import main
-from envise_tf.teach.pipeline import accuracy_on_test_split
+from envise_tf.teach.pipeline import _compiled, accuracy_on_test_split
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +67,63 @@ def test_resumed_half_way_it_ends_as_the_same_teacher(finished, tmp_path, monkey
     main(["--resume", str(run)])
     for one, other in zip(trained(finished).get_weights(), trained(run).get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_with_mixup_and_a_mean_of_weights_too(tmp_path, monkeypatch):
+    words = [*TINY, "--windows", "2", "--mixup", "0.5", "--ema", "0.9"]
+    main([*words, "--out", str(tmp_path / "whole")])
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self, epoch, logs=None):
+        if epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("envise_tf.fitting.ProgressBar.on_epoch_begin", killed)
+        with pytest.raises(Killed):
+            main([*words, "--out", str(tmp_path / "killed")])
+    main(["--resume", str(tmp_path / "killed")])
+    for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_mean_of_weights_is_what_each_step_keeps_of_it(tmp_path):
+    settings = TeachSettings(source="digits", window=96, batch_size=32, ema=0.7, learning_rate=0.1)
+    model = wide_resnet(8, 10, 10, 1)
+    trained = _compiled(replicas_of("one", 32, print), model, settings, steps=3)
+    images = np.random.default_rng(0).integers(0, 256, (96, 8, 8, 3), np.uint8)
+    expected = [weight.numpy() for weight in model.trainable_weights]
+
+    def average(batch, logs):
+        for mean, weight in zip(expected, model.trainable_weights, strict=True):
+            mean[...] = 0.7 * mean + 0.3 * weight.numpy()
+
+    kept = tf.keras.callbacks.LambdaCallback(on_train_batch_end=average)
+    trained.fit(images, np.eye(10)[np.arange(96) % 10], batch_size=32, callbacks=[kept], verbose=0)
+    for mean, weight in zip(expected, model.trainable_weights, strict=True):
+        np.testing.assert_allclose(weight.numpy(), mean, atol=1e-5)
+
+
+def test_an_imagenet_classifier_is_fine_tuned_with_a_head_for_the_classes(tmp_path, monkeypatch):
+    write_lite0_package(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = tmp_path / "run"
+    words = ["--initial", "imagenet-lite0@32", "--frozen", "15", "--head_passes", "2", "--windows", "1"]
+    main([*TINY, *words, "--out", str(run)])
+    result = json.loads((run / "result.json").read_text())
+    made_of = {"network": "efficientnet_lite", "scale": "lite0", "network_size": 32, "size": 8, "classes": 10}
+    assert result["architecture"] == made_of
+    assert 0 <= result["accuracy_on_kept"] <= 1
+    teacher = load_classifier(str(run))
+    assert (teacher.size, teacher.classes) == (8, 10)
+    untrained = with_new_head(ImagenetReference("lite0", 32), 8, 10)
+    for name in ("stem", "block14_project_bn"):
+        for one, other in zip(
+            teacher.model.get_layer(name).get_weights(), untrained.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_bfloat16_training_ends_in_a_float32_teacher(tmp_path):
