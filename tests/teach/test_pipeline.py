@@ -50,8 +50,10 @@ def test_a_saved_teacher_is_ready_to_be_trained_on(finished):
     assert not all(np.array_equal(one, other) for one, other in zip(before, teacher.get_weights(), strict=True))
 
 
-def test_resumed_half_way_it_ends_as_the_same_teacher(finished, tmp_path, monkeypatch):
-    run = tmp_path / "run"
+@pytest.mark.parametrize("words", [[], ["--mixup", "0.5", "--ema", "0.9"]], ids=["plain", "mixup and a mean"])
+def test_resumed_half_way_it_ends_as_the_same_teacher(words, tmp_path, monkeypatch):
+    words = [*TINY, "--windows", "2", *words]
+    main([*words, "--out", str(tmp_path / "whole")])
 
     class Killed(BaseException):
         pass
@@ -63,29 +65,10 @@ def test_resumed_half_way_it_ends_as_the_same_teacher(finished, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr("envise_tf.progress.ProgressBar.on_epoch_begin", killed)
         with pytest.raises(Killed):
-            main([*TINY, "--windows", "2", "--out", str(run)])
-    main(["--resume", str(run)])
-    for one, other in zip(trained(finished).get_weights(), trained(run).get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_with_mixup_and_a_mean_of_weights_too(tmp_path, monkeypatch):
-    words = [*TINY, "--windows", "2", "--mixup", "0.5", "--ema", "0.9"]
-    main([*words, "--out", str(tmp_path / "whole")])
-
-    class Killed(BaseException):
-        pass
-
-    def killed(self, epoch, logs=None):
-        if epoch == 1:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr("envise_tf.fitting.ProgressBar.on_epoch_begin", killed)
-        with pytest.raises(Killed):
             main([*words, "--out", str(tmp_path / "killed")])
     main(["--resume", str(tmp_path / "killed")])
-    for one, other in zip(weights(tmp_path / "whole"), weights(tmp_path / "killed"), strict=True):
+    whole, resumed = (trained(tmp_path / name).get_weights() for name in ("whole", "killed"))
+    for one, other in zip(whole, resumed, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
