@@ -21,8 +21,9 @@ from envise_tf.export.conversion import converted_teacher
 from envise_tf.export.settings import Precision
 from envise_tf.images import load_source
 from envise_tf.images.stream import Augmentation, Stream
-from envise_tf.networks.loading import fitted_to, load_classifier
+from envise_tf.networks.loading import load_teacher
 from envise_tf.run import provenance
+from envise_tf.runs.teacher import fitted_to
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
@@ -45,7 +46,7 @@ def main() -> None:
     pairs = list(parts[1].labelled_images().take(flags.images // BATCH_SIZE).as_numpy_iterator())
     images, labels = (np.concatenate(each) for each in zip(*pairs, strict=True))
     for reference in flags.teachers:
-        teacher = fitted_to(source, load_classifier(reference), reference)
+        teacher = fitted_to(source, load_teacher(reference), reference)
         rows = forms(teacher.model, calibration, images, labels)
         add(rows, {"teacher": reference, "source": flags.source, "images": len(images)})
 

@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.images.folder import Folder
 from envise_tf.images.augmentation import augmented, blended_labels
+from envise_tf.images.folder import Folder
 from envise_tf.images.halves import Part, Protocol, is_in_part
 from envise_tf.images.source import Source
 

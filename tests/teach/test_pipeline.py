@@ -8,8 +8,8 @@ from torch_files import write_lite0_package
 
 from envise_tf.distillation.replicas import replicas_of
 from envise_tf.images.loading import load_source
-from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.imagenet import ImagenetReference, with_new_head
+from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import wide_resnet
 from envise_tf.runs.job import found_job
 from envise_tf.settings import TeachSettings, TrainSettings, parsed
@@ -93,15 +93,15 @@ def test_an_imagenet_classifier_is_fine_tuned_with_a_head_for_the_classes(tmp_pa
     write_lite0_package(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = tmp_path / "run"
-    words = ["--initial", "imagenet-lite0@32", "--frozen", "15", "--head_passes", "2", "--windows", "1"]
+    words = ["--initial", "imagenet-lite0@48", "--frozen", "15", "--head_passes", "2", "--windows", "1"]
     main([*TINY, *words, "--out", str(run)])
     result = json.loads((run / "result.json").read_text())
-    made_of = {"network": "efficientnet_lite", "scale": "lite0", "network_size": 32, "size": 8, "classes": 10}
+    made_of = {"network": "efficientnet_lite", "scale": "lite0", "network_size": 48, "size": 32, "classes": 10}
     assert result["architecture"] == made_of
     assert 0 <= result["accuracy_on_kept"] <= 1
-    teacher = load_classifier(str(run))
-    assert (teacher.size, teacher.classes) == (8, 10)
-    untrained = with_new_head(ImagenetReference("lite0", 32), 8, 10)
+    teacher = load_teacher(str(run))
+    assert (teacher.size, teacher.classes) == (32, 10)
+    untrained = with_new_head(ImagenetReference("lite0", 48), 32, 10)
     for name in ("stem", "block14_project_bn"):
         for one, other in zip(
             teacher.model.get_layer(name).get_weights(), untrained.get_layer(name).get_weights(), strict=True
