@@ -372,7 +372,7 @@ class Phase:
         self.settings = dataclasses.replace(settings, held_back=held_back)
         self.job = found_job(self.settings)
         self.classes = learned_classes(self.job)
-        self._images = np.concatenate(list(self.job.held_back_images(settings.batch_size).as_numpy_iterator()))
+        self._images = np.stack(list(self.job.held_back.images().unbatch().take(held_back).as_numpy_iterator()))
         self._teacher_class = self.job.teacher.model.predict(self._images, verbose=0).argmax(axis=-1)
         self._batches: dict[int, tf.data.Dataset] = {}
 

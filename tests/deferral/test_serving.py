@@ -72,7 +72,7 @@ def test_a_try_that_may_spend_less_asks_for_more_and_promises_the_same():
 
 def test_one_image_of_each_use_is_enough_to_say_that_there_is_no_promise():
     student = made(KNOWN, images=1)
-    assert "confidence 95 % takes at least 59" in str(student.threshold.why_all_deferred)
+    assert "with confidence 95 %; about 59 such images would" in str(student.threshold.why_all_deferred)
     assert student.said(shown(KNOWN, 10, 0).images).deferred.all()
     assert student.outscored(np.zeros(1, np.float32)).shape == (1,)
 

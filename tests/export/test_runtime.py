@@ -240,8 +240,6 @@ import sys
 from envise_tf.export import runtime
 {before}
 import numpy as np
-
-pytestmark = pytest.mark.slow
 try:
     print(runtime.Cascade.load({bundle!r}, builtin={builtin}).classify(np.zeros((32, 32, 3), np.uint8)).label)
 except runtime.UserError as error:

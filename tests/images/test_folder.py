@@ -177,7 +177,7 @@ def test_images_beside_class_folders_are_told(tmp_path, caplog):
     save(tmp_path / "loose.png")
     with caplog.at_level(logging.WARNING, "envise_tf"):
         Folder(str(tmp_path), 8)
-    assert "passed over 1 images" in caplog.text
+    assert "skipped 1 images" in caplog.text
 
 
 @pytest.mark.parametrize("missing", [True, False])

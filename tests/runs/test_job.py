@@ -36,7 +36,7 @@ def test_an_image_has_one_use(tmp_path):
     assert not set(choosing) & set(promising)
 
 
-@pytest.mark.parametrize(("held_back", "choosing", "promising"), [(60, 20, 40), (61, 21, 40), (1, 1, 0)])
+@pytest.mark.parametrize(("held_back", "choosing", "promising"), [(60, 20, 40), (61, 21, 40), (2, 1, 1)])
 def test_a_third_of_the_most_held_back_images_chooses(tmp_path, held_back, choosing, promising):
     of = job(tmp_path, held_back=held_back, protocol="shared")
     assert pixels(of.choosing_images(16)) == list(known("choosing", "shared"))[:choosing]
