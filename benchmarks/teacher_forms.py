@@ -16,12 +16,12 @@ from typing import get_args
 
 import numpy as np
 
-from envise_tf.efficiency import macs
 from envise_tf.export.conversion import converted_teacher
 from envise_tf.export.settings import Precision
-from envise_tf.images import load_source
-from envise_tf.images.stream import Augmentation, Stream
+from envise_tf.images.loading import load_source
+from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.loading import load_teacher
+from envise_tf.networks.macs import macs
 from envise_tf.run import provenance
 from envise_tf.runs.teacher import fitted_to
 

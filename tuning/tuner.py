@@ -8,13 +8,14 @@ sent on as a FatalError, which ends the search.
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable
 
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.oracle import Oracle
-from keras_tuner.engine.trial import Trial
+from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError, FatalError
 from keras_tuner.src import config
 from sklearn.exceptions import ConvergenceWarning
@@ -36,6 +37,37 @@ FOLDER = "keras_tuner"
 _RETRIES = 3
 """How often a trial is given out again when its worker was lost."""
 
+_ASK_AGAIN = 1.0
+"""Seconds after which a worker that waits for the others asks for a trial again."""
+
+
+class _Waiting(Oracle):
+    """Makes an oracle let its workers wait while others still run trials, which may have to be given out again.
+
+    KerasTuner's own sends a worker away when every trial has been begun; should another be lost afterwards, nobody
+    would be left to run its trial.
+    """
+
+    @keras_tuner.synchronized
+    def create_trial(self, tuner_id: str) -> Trial:
+        trial = super().create_trial(tuner_id)
+        if trial.status == TrialStatus.STOPPED and self.ongoing_trials:
+            self.tuner_ids.add(tuner_id)
+            trial.status = TrialStatus.IDLE
+        return trial
+
+
+class _Random(_Waiting, keras_tuner.oracles.RandomSearchOracle):
+    pass
+
+
+class _Bayesian(_Waiting, keras_tuner.oracles.BayesianOptimizationOracle):
+    pass
+
+
+class _Hyperband(_Waiting, keras_tuner.oracles.HyperbandOracle):
+    pass
+
 
 def oracle(settings: SweepSettings, space: Space) -> Oracle:
     """Returns what chooses the values of the trials.
@@ -54,15 +86,13 @@ def oracle(settings: SweepSettings, space: Space) -> Oracle:
         "max_retries_per_trial": _RETRIES,
     }
     if settings.tuner == "hyperband":
-        found = keras_tuner.oracles.HyperbandOracle(max_epochs=settings.windows, hyperband_iterations=None, **common)
+        found = _Hyperband(max_epochs=settings.windows, hyperband_iterations=None, **common)
         found.max_trials = settings.trials
         return found
     if settings.tuner == "random":
-        return keras_tuner.oracles.RandomSearchOracle(max_trials=settings.trials, **common)
+        return _Random(max_trials=settings.trials, **common)
     first = max(4, settings.trials // 4)
-    return keras_tuner.oracles.BayesianOptimizationOracle(
-        max_trials=settings.trials, num_initial_points=first, **common
-    )
+    return _Bayesian(max_trials=settings.trials, num_initial_points=first, **common)
 
 
 class StudentTuner(BaseTuner):
@@ -79,6 +109,7 @@ class StudentTuner(BaseTuner):
         self._space, self._runner, self._ended = space, runner, ended
         self._base = training_settings(settings)
         self._objective = settings.objective
+        self._waits = False
         chosen = oracle(settings, space)
         chosen.verbose = 0
         super().__init__(chosen, directory=str(runner.sweep.folder), project_name=FOLDER)
@@ -86,6 +117,16 @@ class StudentTuner(BaseTuner):
     def on_search_begin(self) -> None:
         # KerasTuner reloads nothing where this file is missing, and would write it after the first trial only.
         self.save()
+
+    def pre_create_trial(self) -> None:
+        # KerasTuner asks again at once where it was told to wait.
+        if self._waits:
+            time.sleep(_ASK_AGAIN)
+        self._waits = True
+
+    def on_trial_begin(self, trial: Trial) -> None:
+        super().on_trial_begin(trial)
+        self._waits = False
 
     def on_trial_end(self, trial: Trial) -> None:
         """Tells the oracle of the result.

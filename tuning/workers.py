@@ -67,13 +67,13 @@ class LostWorkers:
 
     def take_back(self) -> None:
         """Gives the trials of lost workers out again: the next worker that asks gets them."""
-        for worker, trial in list(self._oracle.ongoing_trials.items()):
-            if not self._is_lost(worker):
-                continue
+        for worker in [worker for worker in self._oracle.tuner_ids.copy() if self._is_lost(worker)]:
             del self._seen[worker]
-            self._told(f"worker {worker} is lost: trial {trial.trial_id} is given out again")
-            trial.status, trial.message = TrialStatus.INVALID, f"worker {worker} was lost"
-            self._oracle.end_trial(trial)
+            # One that was waiting for the others has none.
+            if trial := self._oracle.ongoing_trials.get(worker):
+                self._told(f"worker {worker} is lost: trial {trial.trial_id} is given out again")
+                trial.status, trial.message = TrialStatus.INVALID, f"worker {worker} was lost"
+                self._oracle.end_trial(trial)
             self._oracle.tuner_ids.discard(worker)
 
     def _is_lost(self, worker: str) -> bool:

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from torch_files import LITE0
 
-from envise_tf.attention import grad_cam
-from envise_tf.efficiency import macs
 from envise_tf.errors import UserError
 from envise_tf.export.conversion import converted_teacher, operators
 from envise_tf.networks.efficientnet_lite import efficientnet_lite, with_frozen_blocks
+from envise_tf.networks.grad_cam import grad_cam
+from envise_tf.networks.macs import macs
 from envise_tf.networks.split import split
 
 CLASSES = 7
