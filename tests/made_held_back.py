@@ -12,7 +12,7 @@ DRAWS = 1500
 def held_back(score, agrees=True, student_class=0, is_inlier=True):
     shape = np.shape(score)
     agrees, is_inlier = np.broadcast_to(agrees, shape), np.broadcast_to(is_inlier, shape)
-    return HeldBack(score, np.broadcast_to(student_class, shape), agrees, is_inlier)
+    return HeldBack(score, np.broadcast_to(student_class, shape), agrees, is_inlier, ~agrees)
 
 
 EMPTY = held_back([])

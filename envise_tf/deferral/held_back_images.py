@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from envise_tf.deferral.cascade import Teacher
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.regret import regret
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.distillation.distiller import student_class_of
@@ -24,11 +26,13 @@ class HeldBackImages:
         outputs: the student's.
         own_class: int64 (n,), what the student predicts, in its own numbering.
         pseudo_label: int64 (n,), the student's class of the teacher's prediction, -1 where it has none.
+        regret: float32 (n,), 0..1, of the student's answers, see `regret.regret`.
     """
 
     outputs: Outputs
     own_class: np.ndarray
     pseudo_label: np.ndarray
+    regret: np.ndarray
 
     def __len__(self) -> int:
         return len(self.own_class)
@@ -58,7 +62,7 @@ class HeldBackImages:
 
     def seen_by(self, score: OutlierScore) -> HeldBack:
         """Returns the images as the choice of a threshold for this score sees them."""
-        return HeldBack.of(score.score(self.outputs), self.own_class, self.pseudo_label)
+        return HeldBack.of(score.score(self.outputs), self.own_class, self.pseudo_label, self.regret)
 
 
 def answers_on(
@@ -69,7 +73,7 @@ def answers_on(
     Args:
         batches: uint8 (batch, height, width, 3), of the stream, never trained on.
         student: its observer.
-        teacher: uint8 images -> logits or probabilities.
+        teacher: uint8 images -> logits.
         classes: the teacher's class of each of the student's.
 
     Raises:
@@ -83,8 +87,10 @@ def answers_on(
     if not outputs:
         raise UserError("the stream has too few images to hold any back: expected some hundreds; give more images")
     student_outputs, teacher_logits = Outputs.concatenated(outputs), np.concatenate(teacher_outputs)
+    own_class = student_outputs.logits.argmax(axis=-1)
     return HeldBackImages(
         outputs=student_outputs,
-        own_class=student_outputs.logits.argmax(axis=-1),
+        own_class=own_class,
         pseudo_label=student_class_of(classes, teacher_logits.shape[-1])[teacher_logits.argmax(axis=-1)],
+        regret=regret(special.softmax(teacher_logits.astype(np.float64), axis=-1), np.array(classes)[own_class]),
     )

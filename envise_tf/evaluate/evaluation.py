@@ -14,6 +14,7 @@ from envise_tf.deferral.held_back_images import HeldBackImages
 from envise_tf.deferral.promise import Kept, kept
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
+from envise_tf.distillation.distiller import student_class_of
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.gie import AdaptationWork, break_even, gie, gie_total, speedup
 from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
@@ -118,11 +119,9 @@ class Evaluation:
         """Returns whether the promise of the chosen threshold holds on the inlier test images."""
         examination = self._examination()
         predictions = examination.predictions
-        seen = HeldBack(
-            examination.scores[self.score],
-            examination.own_class,
-            predictions.student_class == predictions.teacher_class,
-            np.isin(predictions.teacher_class, self.finished.teacher_classes),
+        own_class_of = student_class_of(self.finished.teacher_classes, self.finished.job.teacher.classes)
+        seen = HeldBack.of(
+            examination.scores[self.score], examination.own_class, own_class_of[predictions.teacher_class]
         )
         return kept(self.threshold, seen.where(~predictions.is_outlier))
 

@@ -38,6 +38,14 @@ def test_both_networks_look_at_every_image(batches):
     np.testing.assert_array_equal(said.pseudo_label, [known.get(label, -1) for label in labels])
 
 
+def test_the_regret_is_what_the_teacher_thinks_its_own_answer_better_by():
+    said = answers_on([IMAGES], Observer(STUDENT), TEACHER, CLASSES)
+    odds = np.exp(TEACHER.model(IMAGES).numpy().astype(float))
+    of_student = odds[np.arange(len(IMAGES)), np.take(CLASSES, said.own_class)]
+    np.testing.assert_allclose(said.regret, (odds.max(axis=1) - of_student) / odds.sum(axis=1), atol=1e-7)
+    assert (said.seen_by(outlier_score("msp")).regret > 0).any()
+
+
 def test_a_score_is_fitted_on_all_images_of_its_part():
     said = answers_on([IMAGES], Observer(STUDENT), TEACHER, CLASSES)
     score, by_hand = said.fitted(outlier_score("knn")), outlier_score("knn")

@@ -42,7 +42,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def rate_threshold(rate: float) -> dict:
     """What a threshold.json of the rule "rate" holds, for seven classes."""
-    part = HeldBack(np.linspace(0, 1, 500), np.zeros(500), np.ones(500), np.ones(500))
+    part = HeldBack(np.linspace(0, 1, 500), np.zeros(500), np.ones(500), np.ones(500), np.zeros(500))
     return chosen_threshold("rate", part, part, 7, rate=rate).as_dict()
 
 

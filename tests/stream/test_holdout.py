@@ -65,7 +65,7 @@ def share_broken(spent, streams: int) -> float:
         for number in range(1, 9):
             seen = agrees[: 50 * number]
             # One score for all, so that it answers all or none: then only the number of disagreements decides.
-            held_back = HeldBack(np.ones(len(seen)), np.zeros(len(seen)), seen, np.ones(len(seen)))
+            held_back = HeldBack(np.ones(len(seen)), np.zeros(len(seen)), seen, np.ones(len(seen)), ~seen)
             threshold = chosen_threshold(
                 "risk", held_back, held_back, 2, delta=spent(number), epsilon=EPSILON, confidence=1 - DELTA
             )
