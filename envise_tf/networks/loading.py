@@ -13,8 +13,9 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.networks.imagenet import IMAGENET_NAMES, ImagenetReference, imagenet_classes, imagenet_classifier
+from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
 from envise_tf.networks.normalisation import Normalisation, PixelRange
-from envise_tf.networks.shipped import card, shipped_names, shipped_network
+from envise_tf.networks.shipped import card, shipped_labelled, shipped_names, shipped_network
 from envise_tf.networks.teachers import APPLICATIONS, IMAGENET_CLASSES, keras_application
 from envise_tf.networks.tracing import traced
 
@@ -26,10 +27,12 @@ class Classifier:
     Attributes:
         model: uint8 (batch, size, size, 3) -> float32 (batch, classes), logits or probabilities.
         class_names: the name of each class; empty where they are unknown.
+        labelled: what it says of labelled images that it was not trained on; None where there are none.
     """
 
     model: tf.keras.Model
     class_names: tuple[str, ...]
+    labelled: LabelledLogits | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns logits or probabilities, float32 (n, classes), of uint8 images (n, height, width, 3)."""
@@ -63,8 +66,9 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
     """
     given = () if classes_file is None else _names_in(Path(classes_file))
     names: tuple[str, ...] = ()
+    labelled = None
     if reference in shipped_names("teacher"):
-        model = shipped_network(reference, "teacher")
+        model, labelled = shipped_network(reference, "teacher"), shipped_labelled(reference)
         names = tuple(card(reference, "teacher")["class_names"])
     elif (imagenet := ImagenetReference.of(reference)) is not None:
         model, names = imagenet_classifier(imagenet, size=None), tuple(imagenet_classes().values())
@@ -74,10 +78,12 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
         path = Path(reference)
         if (path / "teacher.keras").exists():
             names = _names_of_run(path)
+            if (path / CALIBRATION_FILE).exists():
+                labelled = LabelledLogits.load(path / CALIBRATION_FILE)
             path = path / "teacher.keras"
         model = load_network(path, known=[*shipped_names("teacher"), *IMAGENET_NAMES, *APPLICATIONS])
         model = _with_uint8_input(model, pixel_range, reference)
-    return _checked(Classifier(model, given or names), reference)
+    return _checked(Classifier(model, given or names, labelled), reference)
 
 
 def load_network(path: Path, known: list[str]) -> tf.keras.Model:
@@ -108,7 +114,8 @@ def load_generic(init: str, teacher: str, twin: bool) -> tf.keras.Model | None:
     """Returns the student of all the teacher's classes that another starts from; None for "scratch".
 
     Args:
-        init: "scratch", "generic" for the one that is shipped beside the teacher, or the path of a student.keras.
+        init: "scratch", "generic" for the one that is shipped beside the teacher, the name of another shipped one, or
+            the path of a student.keras.
         teacher: a shipped teacher's name, or any other reference, beside which no student is shipped.
         twin: whether a real-valued one is wanted, none of which is shipped.
 
@@ -117,6 +124,8 @@ def load_generic(init: str, teacher: str, twin: bool) -> tf.keras.Model | None:
     """
     if init == "scratch":
         return None
+    if init in shipped_names("student") and not twin:
+        return shipped_network(init, "student")
     if init != "generic":
         return load_network(Path(init), shipped_names("student"))
     if twin or teacher not in shipped_names("student"):

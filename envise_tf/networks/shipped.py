@@ -9,6 +9,7 @@ as cifar100-disjoint.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from importlib import resources
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.networks.efficientnet_lite import efficientnet_lite
+from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
 from envise_tf.networks.students import residual_student
 from envise_tf.networks.teachers import wide_resnet
 
@@ -62,6 +64,15 @@ def shipped_network(name: str, kind: Kind) -> tf.keras.Model:
     return model
 
 
+def shipped_labelled(name: str) -> LabelledLogits | None:
+    """Returns what a shipped teacher says of labelled images that it was not trained on; None if there are none."""
+    file = _folder() / f"{name}.teacher.{CALIBRATION_FILE}"
+    if not file.is_file():
+        return None
+    with file.open("rb") as opened:
+        return LabelledLogits.load(opened)
+
+
 def pack(run: Path, name: str) -> Path:
     """Writes the network of a finished run of teach into the package; returns the path of its card.
 
@@ -83,6 +94,8 @@ def pack(run: Path, name: str) -> Path:
         raise UserError(f"{run} holds another network than its settings say: one made with --initial is not shipped")
     target = Path(str(_folder())) / f"{name}.{kind}"
     np.savez_compressed(f"{target}.npz", **{f"{i:03}": weight for i, weight in enumerate(weights)})
+    if (run / CALIBRATION_FILE).exists():
+        shutil.copy(run / CALIBRATION_FILE, f"{target}.{CALIBRATION_FILE}")
     path = Path(f"{target}.json")
     path.write_text(json.dumps(_card(result, name, kind), indent=2) + "\n")
     return path

@@ -73,7 +73,7 @@ def adapted_teacher(model: tf.keras.Model, calibration: Calibration, log_ratio: 
             f"a teacher of {classes} classes with {len(calibration.bias)} biases and log prior ratios of shape "
             f"{np.shape(log_ratio)}: expected one finite number per class"
         )
-    logits = _ending_in_logits(model)
+    logits = ending_in_logits(model)
     shift = PriorShift(name="prior_shift")
     # The graph is made longer, not nested: Keras cannot load a custom layer of a nested model before it is imported.
     adapted = tf.keras.Model(logits.inputs, shift(logits.outputs[0]), name=f"{model.name}_adapted")
@@ -81,8 +81,18 @@ def adapted_teacher(model: tf.keras.Model, calibration: Calibration, log_ratio: 
     return adapted
 
 
-def _ending_in_logits(model: tf.keras.Model) -> tf.keras.Model:
-    """Returns the model itself where it ends in logits, else a clone without its softmax."""
+def raw_teacher(model: tf.keras.Model) -> tf.keras.Model:
+    """Returns the teacher that an adapted one was made of, with shared layers; any other model as it is."""
+    last = model.layers[-1]
+    return tf.keras.Model(model.inputs, last.input, name=model.name) if isinstance(last, PriorShift) else model
+
+
+def ending_in_logits(model: tf.keras.Model) -> tf.keras.Model:
+    """Returns the model itself where it ends in logits, else a clone without its softmax.
+
+    Raises:
+        UserError: the model cannot be followed to its logits.
+    """
     check_output(model)
     graph = unrolled(model)
     if without_softmax(graph, model) is graph:

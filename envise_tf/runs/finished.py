@@ -17,8 +17,9 @@ from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
 from envise_tf.networks.loading import Classifier
+from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run
-from envise_tf.runs.job import Job, found_job
+from envise_tf.runs.job import Job, adapted_job, found_job
 from envise_tf.settings import TrainSettings, settings_of_run
 
 SCORE_FILE = "score.npz"
@@ -31,15 +32,17 @@ class FinishedRun:
 
     Attributes:
         run: its folder.
-        job: what it was trained on; the teacher is the run's own copy.
+        job: what it was trained on; the teacher is the run's own copy, adapted if the run's was.
         student: the distilled network.
         teacher_classes: the teacher's class of each of the student's.
+        adaptation: of the teacher; None where it is as it came.
     """
 
     run: Run
     job: Job
     student: tf.keras.Model
     teacher_classes: list[int]
+    adaptation: Adaptation | None
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,18 @@ def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
     _require_finished(run)
     settings = settings_of_run(TrainSettings, folder)
     settings = dataclasses.replace(
-        settings, teacher=folder, teacher_classes=None, data_dir=data_dir or settings.data_dir
+        settings, teacher=folder, teacher_classes=None, calibrate=None, data_dir=data_dir or settings.data_dir
     )
+    job, adaptation = found_job(settings), stored_adaptation(run)
+    if adaptation is not None:
+        job = adapted_job(job, adaptation)
     student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
-    return FinishedRun(run, found_job(settings), student, run.read_json("classes.json")["teacher_classes"])
+    return FinishedRun(run, job, student, run.read_json("classes.json")["teacher_classes"], adaptation)
+
+
+def stored_adaptation(run: Run) -> Adaptation | None:
+    """Returns how a run's teacher is adapted; None where it is as it came."""
+    return Adaptation.from_dict(run.read_json(PRIOR_FILE)) if (run.folder / PRIOR_FILE).exists() else None
 
 
 def load_cascade(folder: str) -> Cascade:

@@ -17,11 +17,16 @@ from envise_tf.images.halves import CHOOSING_EVERY, Part
 from envise_tf.images.loading import load_source
 from envise_tf.images.scenario import Scenario, load_scenario
 from envise_tf.images.source import Source
-from envise_tf.images.windows import Augmentation, Stream
+from envise_tf.images.windows import Stream
 from envise_tf.networks.loading import Classifier, load_teacher
-from envise_tf.prior.frequent import frequent_predictions
-from envise_tf.runs.teacher import fitted_to, require_size, shared_size, with_class_names
+from envise_tf.prior.adaptation import Adaptation, adaptation_to
+from envise_tf.prior.adapted import adapted_teacher, ending_in_logits, raw_teacher
+from envise_tf.prior.frequent import frequent_classes
+from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size, with_class_names
 from envise_tf.settings import TrainSettings
+
+_MOST_ESTIMATED = 5000
+"""Images of the stream that its prior is estimated on (our choice): a class of 1 % has fifty of them."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Job:
 
     Attributes:
         settings: what was asked for.
-        teacher: with a name for each class.
+        teacher: as it came, ending in logits, with a name for each class; or adapted, see `adapted_job`.
         tested: the labelled source that networks are tested on; None where nobody has labels.
         scenario: None where all classes are inliers.
         stream: what the student may train on.
@@ -96,25 +101,55 @@ def found_job(settings: TrainSettings) -> Job:
     teacher = fitted_to(stream.source if tested is None else tested, teacher, settings.teacher)
     names = ((), "") if tested is None else (tested.class_names, tested.name)
     teacher = with_class_names(teacher, settings.teacher, *names)
+    teacher = dataclasses.replace(teacher, model=ending_in_logits(raw_teacher(teacher.model)))
+    if settings.calibrate is not None:
+        labelled = labelled_by(settings.calibrate, teacher, stream.source.size or 0)
+        teacher = dataclasses.replace(teacher, labelled=labelled)
     held_back = dataclasses.replace(stream, part="held_back")
     return Job(settings, teacher, tested, scenario, stream, held_back, objectives)
 
 
-def learned_classes(job: Job) -> list[int]:
+def found_adaptation(job: Job) -> Adaptation:
+    """Returns how the teacher is adapted to the stream, from up to 5,000 of the images that train the student.
+
+    Raises:
+        UserError: the stream has no image.
+    """
+    batches = job.stream.images().take(-(-_MOST_ESTIMATED // job.settings.batch_size))
+    shown = progress.track(batches.as_numpy_iterator(), "the teacher looks at the stream")
+    logits = [job.teacher(images) for images in shown]
+    if not logits:
+        raise UserError(f"{job.stream.source.name} has no stream images of the classes asked for: add some")
+    return adaptation_to(np.concatenate(logits), job.teacher.labelled)
+
+
+def adapted_job(job: Job, adaptation: Adaptation) -> Job:
+    """Returns the job with the adapted teacher in the teacher's place."""
+    model = adapted_teacher(job.teacher.model, adaptation.calibration, adaptation.log_ratio)
+    return dataclasses.replace(job, teacher=dataclasses.replace(job.teacher, model=model))
+
+
+def learned_classes(job: Job, adaptation: Adaptation | None) -> list[int]:
     """Returns the teacher's class of each class that the student is to learn.
+
+    Args:
+        job: names all classes, or those that a scenario pins, or leaves them to be found.
+        adaptation: in which frequent classes are found; needed for these alone.
 
     Raises:
         UserError: fewer than two are found, or the teacher does not know one that the scenario pins.
     """
-    if job.settings.classes == "all":
+    settings = job.settings
+    if settings.classes == "all":
         classes = list(range(job.teacher.classes))
-    elif job.settings.classes == "pinned" and job.scenario is not None:
+    elif settings.classes == "pinned" and job.scenario is not None:
         classes = [_teacher_class(job, name) for name in job.scenario.inlier]
     else:
-        classes = _frequent_classes(job)
+        assert adaptation is not None, "frequent classes are found in the stream's prior"
+        classes = frequent_classes(adaptation.prior, adaptation.lower, settings.coverage, settings.min_share).tolist()
     if len(classes) < 2:
         raise UserError(
-            f"the teacher predicts {len(classes)} class(es) often enough: expected at least 2; "
+            f"the teacher sees {len(classes)} class(es) often enough: expected at least 2; "
             "give a lower --min_share, or check that the stream shows what the teacher knows"
         )
     return classes
@@ -173,13 +208,3 @@ def _teacher_class(job: Job, name: str) -> int:
             + nearest_names(name, job.teacher.class_names)
         )
     return job.teacher.class_names.index(name)
-
-
-def _frequent_classes(job: Job) -> list[int]:
-    window = job.stream.batches(Augmentation()).take(job.stream.batches_a_window)
-    predictions = [
-        np.argmax(job.teacher.model(images, training=False), axis=-1)
-        for images in progress.track(window, "looking for frequent classes", job.stream.batches_a_window)
-    ]
-    found = frequent_predictions(np.concatenate(predictions), job.settings.coverage, job.settings.min_share)
-    return [int(label) for label in found]

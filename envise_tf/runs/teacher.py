@@ -5,11 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from envise_tf.errors import UserError
+import numpy as np
+
+from envise_tf import progress
+from envise_tf.errors import UserError, nearest_names
+from envise_tf.images.folder import Folder
 from envise_tf.images.frames import Frames
 from envise_tf.images.source import Source
 from envise_tf.networks.imagenet import ImagenetReference, imagenet_classifier
+from envise_tf.networks.labelled import LabelledLogits
 from envise_tf.networks.loading import Classifier
+
+_BATCH = 64
 
 
 def shared_size(teacher: Classifier, reference: str, image_size: int | None) -> int:
@@ -86,3 +93,31 @@ def fitted_to(images: Source | Frames, classifier: Classifier, reference: str) -
         return classifier
     model = imagenet_classifier(imagenet, images.size, images.wordnet_ids)
     return Classifier(model, images.class_names if images.wordnet_ids else classifier.class_names)
+
+
+def labelled_by(folder: str, teacher: Classifier, size: int) -> LabelledLogits:
+    """Returns what a teacher says of a folder of labelled images that it was not trained on.
+
+    Args:
+        folder: with one sub-folder per class, called as the teacher calls it.
+        teacher: with a name for each class.
+        size: side of the images in pixels.
+
+    Raises:
+        UserError: no such folder, a class that the teacher does not know, or images of fewer than two classes.
+    """
+    images = Folder(folder, size)
+    for name in images.class_names:
+        if name not in teacher.class_names:
+            raise UserError(
+                f"{folder} has images of {name}, no class of the teacher: {nearest_names(name, teacher.class_names)}"
+            )
+    if len(images.class_names) < 2:
+        raise UserError(
+            f"{folder} holds labelled images of {len(images.class_names)} class(es): expected at least two sub-folders "
+            "that are called as the teacher calls its classes"
+        )
+    labels = np.array([teacher.class_names.index(name) for name in images.class_names])
+    examples = images.examples("train").concatenate(images.examples("test")).batch(_BATCH)
+    shown = progress.track(examples.as_numpy_iterator(), "calibrating the teacher")
+    return LabelledLogits.of(((teacher(each["image"]), labels[each["label"]]) for each in shown), teacher.classes)

@@ -40,7 +40,7 @@ def _shipped(ending: str) -> tuple[str, ...]:
 FilePath = Annotated[str, Place()]
 YamlFile = Annotated[str, Place(yaml=True)]
 TeacherPlace = Annotated[str, Place(_shipped(".teacher.json"))]
-StudentPlace = Annotated[str, Place(("scratch", "generic"))]
+StudentPlace = Annotated[str, Place(("scratch", "generic", *_shipped(".student.json")))]
 WeightsPlace = Annotated[str, Place(("imagenet",))]
 
 

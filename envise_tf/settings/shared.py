@@ -38,11 +38,16 @@ class TeacherSettings(Checked):
             Keras Applications such as MobileNetV2, or imagenet-lite0@160, which resizes images to 160 pixels inside.
         teacher_classes: text file with one class name per line, for a teacher of your own.
         teacher_range: pixel values that a teacher of your own expects; raw is 0..255, unit 0..1, symmetric -1..1.
+        adapt: use the teacher adapted to the class shares of the stream; false takes it as it comes, as papers do.
+        calibrate: folder of labelled images, in one sub-folder per class, that a teacher of your own was not trained
+            on; its confidence is corrected by them.
     """
 
     teacher: TeacherPlace = "digits-disjoint"
     teacher_classes: FilePath | None = None
     teacher_range: Literal["raw", "unit", "symmetric", "torch", "caffe"] = "raw"
+    adapt: bool = True
+    calibrate: FilePath | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class StudentSettings(Checked):
     """Student.
 
     Args:
-        student_init: scratch, generic (the student shipped beside the teacher), or the path of a student.keras.
+        student_init: scratch, generic (the student shipped beside the teacher), the name of another shipped student, or
+            the path of a student.keras.
         widths: channels of each stage, multiples of 32.
         blocks: binary convolutions in each stage.
         twin: use the real-valued counterpart in place of the binary student.

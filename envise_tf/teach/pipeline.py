@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from envise_tf import progress
 from envise_tf.distillation import training
@@ -17,9 +19,13 @@ from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.efficientnet_lite import with_frozen_blocks
 from envise_tf.networks.imagenet import ImagenetReference, with_new_head
+from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
 from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import keras_application, wide_resnet
+from envise_tf.networks.tracing import traced
 from envise_tf.networks.warm_head import warm_head
+from envise_tf.prior.adapted import ending_in_logits
+from envise_tf.prior.calibration import Calibration, fitted_calibration, reliability
 from envise_tf.run import Run, provenance
 from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.settings import TeachSettings
@@ -54,7 +60,10 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         replicas.copied_back(trained, model)
         final = training.in_float32(model, lambda: _network(settings, source), settings.precision)
         run.save("teacher.keras", final.save)
-        result = _result(final, source, settings, entries)
+        labelled = _labelled(final, _stream(settings, source, "calibration"))
+        if len(labelled):
+            run.save(CALIBRATION_FILE, labelled.save)
+        result = _result(final, source, settings, entries, labelled)
         run.write_json("result.json", result)
         print(f"accuracy on the test split: {result['accuracy']:.4f}")
         print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
@@ -123,14 +132,19 @@ def _fitted(
 
 
 def _result(
-    model: tf.keras.Model, source: Source, settings: TeachSettings, entries: list[dict[str, Any]]
+    model: tf.keras.Model,
+    source: Source,
+    settings: TeachSettings,
+    entries: list[dict[str, Any]],
+    labelled: LabelledLogits,
 ) -> dict[str, Any]:
-    kept = _stream(settings, source, "calibration")
-    kept_images = int(kept.label_counts.sum())
     return {
         "accuracy": accuracy_on_test_split(model, source),
-        "accuracy_on_kept": accuracy_on(model, kept.labelled_images()) if kept_images else None,
-        "kept_images": kept_images,
+        "accuracy_on_kept": float((labelled.logits.argmax(axis=1) == labelled.labels).mean())
+        if len(labelled)
+        else None,
+        "kept_images": len(labelled),
+        "calibration": _calibration_figures(labelled),
         "seconds": sum(entry["seconds"] for entry in entries),
         "architecture": {**_architecture(settings), "size": model.input_shape[1], "classes": model.output_shape[1]},
         "parameters": model.count_params(),
@@ -138,6 +152,35 @@ def _result(
         "settings": dataclasses.asdict(settings),
         **provenance(),
     }
+
+
+def _labelled(model: tf.keras.Model, kept: Stream) -> LabelledLogits:
+    """Returns what the teacher says of the images that were kept out of its training."""
+    ask = traced(ending_in_logits(model))
+    pairs = kept.labelled_images().as_numpy_iterator()
+    return LabelledLogits.of(((ask(images), labels) for images, labels in pairs), model.output_shape[1])
+
+
+def _calibration_figures(labelled: LabelledLogits) -> dict[str, Any] | None:
+    """Returns how far the teacher's confidence is to be believed, and what corrects it, for the teacher's card.
+
+    None where too few images were kept to fit anything on.
+    """
+    if len(np.unique(labelled.labels)) < 2:
+        return None
+    fitted = fitted_calibration(labelled.logits, labelled.labels)
+    plain = Calibration.identity(labelled.logits.shape[1])
+    return {
+        "error_before": _calibration_error(plain, labelled),
+        "error_after": _calibration_error(fitted, labelled),
+        **fitted.to_dict(),
+    }
+
+
+def _calibration_error(calibration: Calibration, labelled: LabelledLogits) -> float:
+    probabilities = special.softmax(calibration.logits(labelled.logits), axis=1)
+    is_correct = probabilities.argmax(axis=1) == labelled.labels
+    return reliability(probabilities.max(axis=1), is_correct).calibration_error
 
 
 def _architecture(settings: TeachSettings) -> dict[str, Any]:

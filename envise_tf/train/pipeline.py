@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import larq
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
@@ -19,11 +20,14 @@ from envise_tf.distillation.distiller import Distiller, adam_for
 from envise_tf.distillation.replicas import Replicas
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.images.windows import Augmentation
+from envise_tf.networks.labelled import CALIBRATION_FILE
 from envise_tf.networks.loading import load_generic
 from envise_tf.networks.students import residual_student, with_classes
+from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run, provenance
+from envise_tf.runs.finished import stored_adaptation
 from envise_tf.runs.fitting import found_replicas, opened_run
-from envise_tf.runs.job import Job, found_job, learned_classes
+from envise_tf.runs.job import Job, adapted_job, found_adaptation, found_job, learned_classes
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
 
@@ -89,7 +93,10 @@ def _distilled(
     job = found_job(settings)
     with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
-        classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job)
+        adaptation = stored_adaptation(run) if resumed else _found_adaptation(job)
+        classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job, adaptation)
+        if settings.adapt and adaptation is not None:
+            job = adapted_job(job, adaptation)
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
         student = _student(job, classes)
@@ -98,6 +105,7 @@ def _distilled(
         larq.models.summary(student)
         if not resumed:
             run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
+            _write_adaptation(run, job, adaptation)
             run.begin(settings)
         entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until or settings.windows)
         replicas.copied_back(distiller.student, student)
@@ -105,10 +113,50 @@ def _distilled(
         run.save("student.keras", student.save)
         run.save("teacher.keras", job.teacher.model.save)
         save_curves(entries, run.folder / "curves.png")
-        result = _result(job, student, classes, entries)
+        result = {**_result(job, student, classes, entries), **_prior_figures(adaptation)}
         run.write_json("result.json", result)
         _show(result, run)
     return run
+
+
+def _found_adaptation(job: Job) -> Adaptation | None:
+    """Returns the stream's prior and what it does to the teacher, where either is asked for."""
+    if not job.settings.adapt and job.settings.classes != "found":
+        return None
+    adaptation = found_adaptation(job)
+    told = f"the stream's class shares are estimated on {adaptation.images:,} images"
+    if job.settings.adapt and adaptation.calibration_images:
+        temperature, images = adaptation.calibration.temperature, adaptation.calibration_images
+        told += f"; the adapted teacher's temperature is {temperature:.2f}, from {images:,} labelled images"
+    elif job.settings.adapt:
+        told += (
+            "; the teacher's confidence is taken as it comes: to correct it, give labelled images, --calibrate FOLDER"
+        )
+    _told(told)
+    return adaptation
+
+
+def _write_adaptation(run: Run, job: Job, adaptation: Adaptation | None) -> None:
+    if not job.settings.adapt or adaptation is None:
+        return
+    run.write_json(PRIOR_FILE, adaptation.as_dict())
+    if job.teacher.labelled is not None:
+        run.save(CALIBRATION_FILE, job.teacher.labelled.save)
+
+
+def _prior_figures(adaptation: Adaptation | None) -> dict[str, Any]:
+    """Returns what result.json says of the prior; nothing where none was estimated."""
+    if adaptation is None:
+        return {}
+    shares = adaptation.prior[adaptation.prior > 0]
+    figures = {
+        "images": adaptation.images,
+        "temperature": adaptation.calibration.temperature,
+        "calibration_images": adaptation.calibration_images,
+        # How many equally frequent classes would be as hard to guess.
+        "effective_classes": float(np.exp(-(shares * np.log(shares)).sum())),
+    }
+    return {"prior": figures}
 
 
 def _told(line: str) -> None:
