@@ -14,7 +14,7 @@ from scipy.special import log_softmax, softmax
 from envise_tf.errors import UserError
 from envise_tf.networks.normalisation import Normalisation
 from envise_tf.networks.split import split
-from envise_tf.prior.adapted import PriorShift, adapted_teacher
+from envise_tf.prior.adapted import PriorShift, adapted_teacher, raw_teacher
 from envise_tf.prior.calibration import Calibration
 from envise_tf.prior.shift import adapted_logits, log_prior_ratio, uniform_prior
 
@@ -192,3 +192,14 @@ def test_a_teacher_whose_end_is_neither_logits_nor_softmax_is_refused():
         adapted_teacher(
             ending_in(layers.Dense(CLASSES, activation="sigmoid")), CALIBRATION, log_prior_ratio(PRIOR, SOURCE)
         )
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_the_teacher_is_had_back_from_the_adapted_one(name):
+    model = TEACHERS[name]()
+    adapted = adapted_teacher(model, CALIBRATION, log_prior_ratio(PRIOR, SOURCE))
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    raw = raw_teacher(adapted)
+    expected = split(model).head(split(model).trunk(images))
+    np.testing.assert_allclose(raw(images), expected, rtol=1e-5, atol=1e-5)
+    assert raw_teacher(model) is model

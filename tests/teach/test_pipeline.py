@@ -8,6 +8,7 @@ from torch_files import write_lite0_package
 
 from envise_tf.distillation.replicas import replicas_of
 from envise_tf.images.loading import load_source
+from envise_tf.images.windows import Stream
 from envise_tf.networks.imagenet import ImagenetReference, with_new_head
 from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import wide_resnet
@@ -41,6 +42,18 @@ def test_the_run_of_a_teacher_can_be_given_to_train(finished):
     teacher = load_teacher(str(finished))
     assert teacher.class_names[:3] == ("zero", "one", "two")
     assert accuracy_on_test_split(teacher.model, load_source("digits")) == pytest.approx(result["accuracy"])
+
+
+def test_the_images_kept_out_of_the_training_calibrate_the_teacher(finished):
+    result, teacher = json.loads((finished / "result.json").read_text()), load_teacher(str(finished))
+    labelled = teacher.labelled
+    kept = Stream(load_source("digits"), "calibration", "disjoint", None, None, 64, 32, 0)
+    images, labels = (np.concatenate(each) for each in zip(*kept.labelled_images().as_numpy_iterator(), strict=True))
+    assert len(labelled) == len(images) == result["kept_images"] > 40
+    np.testing.assert_array_equal(labelled.labels, labels)
+    np.testing.assert_allclose(labelled.logits, teacher(images), rtol=1e-3, atol=1e-3)
+    assert result["accuracy_on_kept"] == np.mean(teacher(images).argmax(axis=1) == labels)
+    assert result["calibration"]["error_after"] <= result["calibration"]["error_before"]
 
 
 def test_a_saved_teacher_is_ready_to_be_trained_on(finished):

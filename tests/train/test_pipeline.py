@@ -12,6 +12,8 @@ from PIL import Image
 
 from envise_tf.errors import storage_problem
 from envise_tf.evaluate import __main__ as evaluate
+from envise_tf.networks.loading import load_teacher
+from envise_tf.runs.finished import load_run
 from envise_tf.train.__main__ import main
 
 pytestmark = pytest.mark.slow
@@ -133,6 +135,30 @@ def test_frequent_classes_follow_the_prior_of_the_stream(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["class_names"] == ["two", "five"]
 
 
+def test_the_student_learns_from_the_teacher_adapted_to_the_stream(finished):
+    opened = load_run(str(finished))
+    images = next(iter(opened.job.promising_images(64))).numpy()
+    raw = load_teacher("digits-disjoint")(images)
+    saved = tf.keras.models.load_model(finished / "teacher.keras", compile=False)(images).numpy()
+    np.testing.assert_allclose(saved, opened.adaptation.logits(raw), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(opened.job.teacher(images), saved, rtol=1e-6, atol=1e-6)
+    assert (opened.adaptation.prior[:7] > 0.05).all()
+    assert (opened.adaptation.prior[7:] < 0.01).all()
+    told = json.loads((finished / "result.json").read_text())["prior"]
+    assert told["images"] == opened.adaptation.images > 300
+    assert 6 < told["effective_classes"] < 8
+
+
+def test_the_teacher_can_be_taken_as_it_comes(tmp_path):
+    run = tmp_path / "run"
+    main([*SMALL, "--windows", "1", "--adapt", "false", "--classes", "pinned", "--out", str(run)])
+    opened = load_run(str(run))
+    images = next(iter(opened.job.promising_images(64))).numpy()
+    np.testing.assert_allclose(opened.job.teacher(images), load_teacher("digits-disjoint")(images), rtol=1e-6)
+    assert opened.adaptation is None
+    assert not (run / "prior.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -151,6 +177,7 @@ def test_frequent_classes_follow_the_prior_of_the_stream(tmp_path):
         (["--window", "16"], "at least one batch"),
         (["--min_share", "0.9"], "min_share"),
         (["--out", "/proc/none/run"], "/proc"),
+        (["--calibrate", "no/such/folder"], "no/such/folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(words, named, capsys, tmp_path, monkeypatch):
