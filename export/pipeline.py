@@ -135,7 +135,7 @@ def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarra
         "student_builtin": lambda: converted_builtin(
             builtin.network, builtin.score, samples if builtin.is_twin else None
         ),
-        "teacher": lambda: converted_teacher(run.finished.job.teacher.model, settings.teacher_precision, samples),
+        "teacher": lambda: converted_teacher(run.raw_teacher, settings.teacher_precision, samples),
     }
     if student is not None:
         conversions["student"] = lambda: converted_student(student.network, student.score)
@@ -182,7 +182,7 @@ def _manifest(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> dict
     job = run.finished.job
     made_by = provenance()
     versions = {name: made_by["versions"][name] for name in ("envise_tf", "tensorflow")}
-    teacher = macs(job.teacher.model)
+    teacher = macs(run.raw_teacher)
     return {
         "schema_version": SCHEMA_VERSION,
         "name": _name(settings.run),
@@ -205,6 +205,7 @@ def _manifest(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> dict
             "network": "teacher",
             "precision": settings.teacher_precision,
         },
+        **({} if run.adaptation is None else {"adaptation": run.adaptation}),
         "labels": file_entry(folder / _FILES["labels"]),
     }
 

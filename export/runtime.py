@@ -167,6 +167,7 @@ class BundleCascade:
         self._student = self._student_network(which)
         self._outputs: dict[str, int] = bundle.manifest[which]["outputs"]
         self._teacher: Network | None = None
+        self._adaptation = bundle.adaptation
         self._cascade = cascade.Cascade(
             self._ask_student,
             self._ask_teacher,
@@ -243,6 +244,10 @@ class BundleCascade:
         return logits, score
 
     def _ask_teacher(self, images: np.ndarray) -> np.ndarray:
+        logits = self._raw_logits(images)
+        return logits if self._adaptation is None else self._adaptation.adapted(logits)
+
+    def _raw_logits(self, images: np.ndarray) -> np.ndarray:
         if self._teacher is None:
             self._teacher = self._teacher_network()
         logits = np.zeros((len(images), len(self.bundle.class_names)), np.float32)

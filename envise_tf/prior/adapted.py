@@ -81,6 +81,15 @@ def adapted_teacher(model: tf.keras.Model, calibration: Calibration, log_ratio: 
     return adapted
 
 
+def raw_teacher(model: tf.keras.Model) -> tf.keras.Model:
+    """Returns what a teacher was before it was adapted: images -> its raw logits; itself if it never was.
+
+    The layers are shared with the given model.
+    """
+    last = model.layers[-1]
+    return tf.keras.Model(model.inputs, last.input) if isinstance(last, PriorShift) else model
+
+
 def _ending_in_logits(model: tf.keras.Model) -> tf.keras.Model:
     """Returns the model itself where it ends in logits, else a clone without its softmax."""
     check_output(model)

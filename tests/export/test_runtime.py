@@ -77,6 +77,31 @@ def test_the_built_in_student_answers_as_keras(bundle, thresholds):
     assert found == expected(logits, probabilities.max(axis=1), thresholds)
 
 
+def test_an_old_bundle_answers_as_the_same_one_of_today(bundle):
+    answers = Cascade.load(bundle).classify_batch(IMAGES)
+    assert json.loads((bundle / "manifest.json").read_text())["schema_version"] == 1
+    changed(bundle, lambda manifest: manifest.update(schema_version=2))
+    renewed = Cascade.load(bundle).classify_batch(IMAGES)
+    np.testing.assert_array_equal(renewed.label, answers.label)
+    np.testing.assert_array_equal(renewed.by_student, answers.by_student)
+
+
+def test_deferred_images_get_the_adapted_answer(bundle):
+    raw = Cascade.load(bundle).classify_batch(IMAGES)
+    logits = networks()[1].predict(IMAGES, verbose=0).astype(np.float64)
+    bias, source, prior = np.linspace(-0.5, 0.5, 10), np.arange(1, 11) / 55, np.arange(10, 0, -1) / 55
+    counts = {"images": 0, "calibration_images": 0}
+    shares = {"prior": prior.tolist(), "source_prior": source.tolist()}
+    adaptation = {"temperature": 2.0, "bias": bias.tolist(), **shares, **counts}
+    changed(bundle, lambda manifest: manifest.update(schema_version=2, adaptation=adaptation))
+    answers = Cascade.load(bundle).classify_batch(IMAGES)
+    np.testing.assert_array_equal(answers.by_student, raw.by_student)
+    np.testing.assert_array_equal(answers.label[answers.by_student], raw.label[answers.by_student])
+    expected = (logits / 2 + bias + np.log(prior / source)).argmax(axis=1)[~answers.by_student]
+    np.testing.assert_array_equal(answers.label[~answers.by_student], expected)
+    assert (expected != raw.label[~answers.by_student]).any()
+
+
 @pytest.mark.parametrize("builtin", [False, True])
 def test_one_image_or_a_batch_gives_the_same_and_threads_change_nothing(bundle, builtin):
     answers = Cascade.load(bundle, builtin).classify_batch(IMAGES)
