@@ -278,7 +278,7 @@ def test_every_key_of_the_schema_is_described():
     assert list(undescribed(schema)) == []
 
 
-@pytest.mark.parametrize("module", ["bundle", "flatbuffer", "runtime", "classify"])
+@pytest.mark.parametrize("module", ["bundle", "flatbuffer", "observation", "runtime", "classify"])
 def test_no_training_library_is_imported(module):
     code = (
         f"import sys, envise_tf.export.{module}\n"
