@@ -31,9 +31,16 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from envise_tf.errors import UserError
+from envise_tf.export.adaptation import BundleAdaptation
 from envise_tf.files import whole
+from envise_tf.prior.shift import PRIOR_TOLERANCE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of the manifests that are written."""
+
+READ_VERSIONS = (1, 2)
+"""Of the manifests that are read; version 1 knows no adapted teacher."""
+
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
 
@@ -80,6 +87,12 @@ class Bundle:
     def files(self) -> tuple[File, ...]:
         """The files that there are beside the manifest."""
         return tuple(which for which in _FILES if which in self.manifest)
+
+    @property
+    def adaptation(self) -> BundleAdaptation | None:
+        """How the teacher is adapted to the stream's prior; None where it answers by its logits as they are."""
+        entry = self.manifest.get("adaptation")
+        return None if entry is None else BundleAdaptation.of(entry)
 
     def thresholds(self, which: Student) -> np.ndarray:
         """Returns one threshold a class of the student's, float32, +inf where the class is always deferred.
@@ -172,10 +185,10 @@ def _checked_manifest(content: bytes, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is not JSON ({_shortened(str(error))}): expected a manifest; {_AGAIN}") from None
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
-    if isinstance(version, int) and version != SCHEMA_VERSION:
+    if isinstance(version, int) and version not in READ_VERSIONS:
         raise UserError(
-            f"{name} has schema version {version}, expected {SCHEMA_VERSION}: export the bundle again with this "
-            "version of envise-tf, or read it with the version that wrote it"
+            f"{name} has schema version {version}, expected {' or '.join(map(str, READ_VERSIONS))}: export the bundle "
+            "again with this version of envise-tf, or read it with the version that wrote it"
         )
     broken = best_match(_validator().iter_errors(manifest))
     if broken is not None:
@@ -222,6 +235,17 @@ def _misfits(manifest: dict[str, Any]) -> Iterator[str]:
         outputs = manifest[which]["outputs"]
         if len(set(outputs.values())) < len(outputs):
             yield f"{which} has the outputs {outputs}, expected an index of its own for each"
+    if "adaptation" in manifest:
+        yield from _misfits_of_adaptation(manifest["adaptation"], names)
+
+
+def _misfits_of_adaptation(adaptation: dict[str, Any], names: int) -> Iterator[str]:
+    for key in ("bias", "prior", "source_prior"):
+        if len(adaptation[key]) != names:
+            yield f"adaptation has a {key} of {len(adaptation[key])} numbers, expected {names}: one for each class name"
+    for key in ("prior", "source_prior"):
+        if abs(sum(adaptation[key]) - 1) > PRIOR_TOLERANCE:
+            yield f"adaptation has a {key} that sums to {sum(adaptation[key]):g}, expected shares that sum to 1"
 
 
 # --- The files -------------------------------------------------------------------------------------------------------

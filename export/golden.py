@@ -73,13 +73,16 @@ def golden_answers(bundle: Bundle, images: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         float32 student_logits (n, student's classes) and student_score (n,), the same of builtin, teacher_logits (n,
-        teacher's classes); the cascade's int64 label (n,), in the teacher's classes, and bool by_student (n,), the same
-        as builtin_label and builtin_by_student. What belongs to a student that the bundle lacks is left out.
+        teacher's classes), which are raw, and adapted_logits of an adapted teacher; the cascade's int64 label (n,), in
+        the teacher's classes, and bool by_student (n,), the same as builtin_label and builtin_by_student. What belongs
+        to a student that the bundle lacks is left out.
     """
     arrays: dict[str, np.ndarray] = {}
     for which in (which for which in NETWORKS if which in bundle.files):
         said = asked(network_of(bundle, which), bundle.manifest[which]["outputs"], images)
         arrays |= {f"{NETWORKS[which]}_{name}": values for name, values in said.items()}
+    if bundle.adaptation is not None:
+        arrays["adapted_logits"] = bundle.adaptation.adapted(arrays["teacher_logits"])
     for student in (student for student in DECISIONS if student in bundle.files):
         answers = Cascade(bundle, builtin=student == "student_builtin").classify_batch(images)
         arrays |= dict(zip(DECISIONS[student], (answers.label, answers.by_student), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,10 +18,13 @@ from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.networks.split import split
 from envise_tf.networks.tracing import traced
+from envise_tf.prior.adaptation import Adaptation
+from envise_tf.prior.adapted import raw_teacher
 from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, load_run
 from envise_tf.runs.job import Job
 
 _BATCH = 64
+_ADAPTATION = ("temperature", "bias", "prior", "source_prior", "images", "calibration_images")
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,20 @@ class EvaluatedRun:
     Attributes:
         finished: the run.
         students: by the file of the bundle that each becomes; "student" is left out for a run of the twin alone.
+        adaptation: what the manifest says of the adapted teacher; None where the run's teacher is raw.
     """
 
     finished: FinishedRun
     students: dict[Student, Answering]
+    adaptation: dict[str, Any] | None
+
+    @property
+    def raw_teacher(self) -> tf.keras.Model:
+        """The teacher without what its adaptation adds: uint8 images -> logits or probabilities."""
+        return raw_teacher(self.finished.job.teacher.model)
 
     def teacher_said(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns what the teacher says of uint8 images (n, size, size, 3), n > 0: "logits" (n, teacher's classes)."""
+        """Returns what the run's teacher says of uint8 images (n, size, size, 3), n > 0: "logits" (n, its classes)."""
         halves = split(self.finished.job.teacher.model)
         trunk, head = traced(halves.trunk), traced(halves.head)
         return {"logits": np.concatenate([head(trunk(batch)) for batch in _batches(images)])}
@@ -82,19 +93,20 @@ def evaluated_run(folder: str, data_dir: str | None = None) -> EvaluatedRun:
             different classes, or its images are gone.
     """
     finished = load_run(folder, data_dir)
+    adaptation = None if finished.adaptation is None else _manifest_entry(finished.adaptation)
     own = _answering(finished)
     if own.is_twin:
-        return EvaluatedRun(finished, {"student_builtin": own})
+        return EvaluatedRun(finished, {"student_builtin": own}, adaptation)
     twin_folder = finished.run.folder / "twin"
     if not twin_folder.exists():
-        return EvaluatedRun(finished, {"student": own, "student_builtin": own})
+        return EvaluatedRun(finished, {"student": own, "student_builtin": own}, adaptation)
     twin = load_run(str(twin_folder), data_dir)
     if twin.teacher_classes != finished.teacher_classes:
         raise UserError(
             f"{twin_folder} has learned the teacher's classes {twin.teacher_classes}, {folder} "
             f"{finished.teacher_classes}: expected the same; move {twin_folder} away to go on without a twin"
         )
-    return EvaluatedRun(finished, {"student": own, "student_builtin": _answering(twin)})
+    return EvaluatedRun(finished, {"student": own, "student_builtin": _answering(twin)}, adaptation)
 
 
 def real_images(job: Job, source: str | None, data_dir: str | None, count: int) -> np.ndarray:
@@ -136,6 +148,11 @@ def _answering(finished: FinishedRun) -> Answering:
         per_class=run.read_json("result.json")["evaluation"]["settings"]["per_class"],
         is_twin=finished.job.settings.twin,
     )
+
+
+def _manifest_entry(adaptation: Adaptation) -> dict[str, Any]:
+    said = adaptation.as_dict()
+    return {key: said[key] for key in _ADAPTATION}
 
 
 def _tested_labels(job: Job, tested: Source) -> tuple[int, ...] | None:

@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
+from scipy import special
 
 from envise_tf import progress
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.regret import regret
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
@@ -135,7 +137,7 @@ def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarra
         "student_builtin": lambda: converted_builtin(
             builtin.network, builtin.score, samples if builtin.is_twin else None
         ),
-        "teacher": lambda: converted_teacher(run.finished.job.teacher.model, settings.teacher_precision, samples),
+        "teacher": lambda: converted_teacher(run.raw_teacher, settings.teacher_precision, samples),
     }
     if student is not None:
         conversions["student"] = lambda: converted_student(student.network, student.score)
@@ -149,12 +151,18 @@ def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, choosing: np.ndarray, 
     """
     twin = run.students["student_builtin"]
     network, outputs = network_of(bundle, "student_builtin"), bundle.manifest["student_builtin"]["outputs"]
+    classes = np.array(run.finished.teacher_classes)
     student_class = student_class_of(run.finished.teacher_classes, len(bundle.class_names))
 
     def seen(images: np.ndarray) -> HeldBack:
         said = asked(network, outputs, progress.track(images, "threshold of the twin"))
-        pseudo_label = student_class[run.teacher_said(images)["logits"].argmax(axis=-1)]
-        return HeldBack.of(said["score"], said["logits"].argmax(axis=-1), pseudo_label)
+        own_class, teacher_logits = said["logits"].argmax(axis=-1), run.teacher_said(images)["logits"]
+        return HeldBack.of(
+            said["score"],
+            own_class,
+            student_class[teacher_logits.argmax(axis=-1)],
+            regret(special.softmax(teacher_logits.astype(np.float64), axis=-1), classes[own_class]),
+        )
 
     return chosen_threshold(
         twin.threshold.rule,
@@ -182,7 +190,7 @@ def _manifest(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> dict
     job = run.finished.job
     made_by = provenance()
     versions = {name: made_by["versions"][name] for name in ("envise_tf", "tensorflow")}
-    teacher = macs(job.teacher.model)
+    teacher = macs(run.raw_teacher)
     return {
         "schema_version": SCHEMA_VERSION,
         "name": _name(settings.run),
@@ -205,6 +213,7 @@ def _manifest(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> dict
             "network": "teacher",
             "precision": settings.teacher_precision,
         },
+        **({} if run.adaptation is None else {"adaptation": run.adaptation}),
         "labels": file_entry(folder / _FILES["labels"]),
     }
 

@@ -7,6 +7,8 @@ It imports NumPy and the interpreters alone: tflite-runtime or ai-edge-litert fo
 student the compiled interpreter inside of larq-compute-engine, loaded past that package's own import, which would
 bring TensorFlow with it. The teacher is loaded when the first image is deferred.
 
+An adapted teacher answers by the prior in the manifest. `observe` lets the device estimate it anew.
+
 Nothing is resized or guessed: an image of another shape or type is refused, because a network would answer it with a
 wrong label. `envise_tf.images.photographs.decoded_square` makes such an image of any photograph.
 """
@@ -18,7 +20,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,7 @@ from envise_tf.deferral.cascade import Answer, Answers
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
 from envise_tf.export.flatbuffer import check_flatbuffer
+from envise_tf.export.observation import Observation
 
 _TFLITE_MODULES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
 _LCE_PACKAGE = "larq_compute_engine"
@@ -135,13 +138,15 @@ class Counters:
 
     Attributes:
         answered: images that the student answered.
-        deferred: images that the teacher answered.
+        deferred: images that it left to the teacher.
+        audited: images that it would have answered and that the teacher answered, see `BundleCascade.observe`.
         student_milliseconds: that the student took for all images.
-        teacher_milliseconds: that the teacher took for the deferred ones, without loading it.
+        teacher_milliseconds: that the teacher took for those it answered, without loading it.
     """
 
     answered: int = 0
     deferred: int = 0
+    audited: int = 0
     student_milliseconds: float = 0.0
     teacher_milliseconds: float = 0.0
 
@@ -155,6 +160,7 @@ class BundleCascade:
     Attributes:
         bundle: what it was loaded from.
         counters: since it was loaded.
+        observation: of the stream's prior; None unless `observe` was called.
     """
 
     def __init__(self, bundle: Bundle, builtin: bool = False, threads: int = 1) -> None:
@@ -163,10 +169,12 @@ class BundleCascade:
             raise UserError(f"{threads} threads given: expected at least 1")
         self.bundle = bundle
         self.counters = Counters()
+        self.observation: Observation | None = None
         self._threads = threads
         self._student = self._student_network(which)
         self._outputs: dict[str, int] = bundle.manifest[which]["outputs"]
         self._teacher: Network | None = None
+        self._adaptation = bundle.adaptation
         self._cascade = cascade.Cascade(
             self._ask_student,
             self._ask_teacher,
@@ -189,6 +197,34 @@ class BundleCascade:
         """
         return cls(load_bundle(folder), builtin, threads)
 
+    def observe(
+        self,
+        audit_share: float = 0.05,
+        window: int = 1000,
+        state: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Estimates the stream's prior from now on, and adapts the teacher to it once the window is full.
+
+        Some of the images that the student would answer are audited: the teacher answers them, which costs its time.
+        To survive a restart, keep `observation.state()` and give it here. The thresholds stay, and so does the stream
+        for which their promise was made; see `envise_tf.export.observation`.
+
+        Args:
+            audit_share: chance of such an image to be audited, in (0, 1].
+            window: number of the latest images before the teacher that count, at least 100.
+            state: of an earlier observation of this bundle, as JSON gives it back; None begins anew.
+            seed: of the audits' draw; None draws anew.
+
+        Raises:
+            UserError: the bundle's teacher is not adapted, a number is out of its range, or the state is damaged or
+                another teacher's.
+        """
+        observation = Observation(self.bundle, audit_share, window, seed)
+        if state is not None:
+            observation.restore(state)
+        self.observation = observation
+
     def classify(self, image: np.ndarray) -> Answer:
         """Returns the answer for one image.
 
@@ -198,10 +234,8 @@ class BundleCascade:
         Raises:
             UserError: the image has another shape or type, or the teacher's file is damaged.
         """
-        self._check(np.asarray(image)[np.newaxis])
-        answer = self._cascade.classify(image)
-        self._count(np.array([answer.by_student]))
-        return answer
+        answers = self.classify_batch(np.asarray(image)[np.newaxis])
+        return Answer(self.bundle.class_names[answers.label[0]], bool(answers.by_student[0]), float(answers.score[0]))
 
     def classify_batch(self, images: np.ndarray) -> Answers:
         """Returns the answers for n images, looked at one after the other.
@@ -212,9 +246,13 @@ class BundleCascade:
         Raises:
             UserError: the images have another shape or type, or the teacher's file is damaged.
         """
-        self._check(np.asarray(images))
+        images = np.asarray(images)
+        self._check(images)
         answers = self._cascade.classify_batch(images)
-        self._count(answers.by_student)
+        self.counters.deferred += int((~answers.by_student).sum())
+        if self.observation is not None:
+            answers = self._audited(self.observation, images, answers)
+        self.counters.answered += int(answers.by_student.sum())
         return answers
 
     def _check(self, images: np.ndarray) -> None:
@@ -225,9 +263,18 @@ class BundleCascade:
                 f"{(size, size, 3)}; envise_tf.images.photographs.decoded_square makes one of any photograph"
             )
 
-    def _count(self, by_student: np.ndarray) -> None:
-        self.counters.answered += int(by_student.sum())
-        self.counters.deferred += int((~by_student).sum())
+    def _audited(self, observation: Observation, images: np.ndarray, answers: Answers) -> Answers:
+        """Returns the answers with those of the teacher where it was asked for an audit: they have been paid for."""
+        rows = np.flatnonzero(answers.by_student)
+        rows = rows[observation.audited(len(rows))]
+        if not len(rows):
+            return answers
+        logits = self._raw_logits(images[rows])
+        label, by_student = answers.label.copy(), answers.by_student.copy()
+        label[rows], by_student[rows] = self._adapted(logits).argmax(axis=-1), False
+        observation.see_audited(logits)
+        self.counters.audited += len(rows)
+        return Answers(label, by_student, answers.score)
 
     def _ask_student(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits = np.zeros((len(images), len(self.bundle.teacher_classes)), np.float32)
@@ -243,6 +290,18 @@ class BundleCascade:
         return logits, score
 
     def _ask_teacher(self, images: np.ndarray) -> np.ndarray:
+        logits = self._raw_logits(images)
+        adapted = self._adapted(logits)
+        if self.observation is not None:
+            self.observation.see_deferred(logits)
+        return adapted
+
+    def _adapted(self, logits: np.ndarray) -> np.ndarray:
+        if self._adaptation is None:
+            return logits
+        return self._adaptation.adapted(logits, None if self.observation is None else self.observation.prior)
+
+    def _raw_logits(self, images: np.ndarray) -> np.ndarray:
         if self._teacher is None:
             self._teacher = self._teacher_network()
         logits = np.zeros((len(images), len(self.bundle.class_names)), np.float32)

@@ -3,7 +3,7 @@
 1. The manifest, size and SHA-256 of every file, the class map: `load_bundle`.
 2. The golden file: the files answer its images as they did when it was written.
 3. With --run, Keras: on real images of the run's source, the bundle's networks predict the same class and defer the
-   same images as the networks that they were made from.
+   same images as the networks that they were made from. The teacher's class is that of its adapted logits.
 
 A binary network amplifies rounding: where a pre-activation is next to zero, two runtimes may give it different signs.
 So agreement is asked for on 99.8 % of the images, not on all, and the median difference of logits is shown, not the
@@ -143,6 +143,8 @@ def verify_golden(bundle: Bundle) -> int:
     for network, prefix in NETWORKS.items():
         if network in bundle.files:
             _require_close(bundle, network, f"{prefix}_logits", golden, found)
+    if "adapted_logits" in found:
+        _require_close(bundle, "teacher", "adapted_logits", golden, found)
     return len(golden["images"])
 
 
@@ -202,10 +204,11 @@ def _require_made_from(bundle: Bundle, run: EvaluatedRun, folder: str) -> None:
         for which, one in run.students.items()
     }
     said = {which: _decided_by(bundle.manifest[which]) for which in DECISIONS if which in bundle.files}
-    if said != made_from or list(bundle.teacher_classes) != run.finished.teacher_classes:
+    classes, adaptation = list(bundle.teacher_classes), bundle.manifest.get("adaptation")
+    if said != made_from or classes != run.finished.teacher_classes or adaptation != run.adaptation:
         raise UserError(
-            f"{bundle.folder} has other classes, scores or thresholds than {folder}: expected the run that it was made "
-            "from, as it was then; if the run has been evaluated again, export it again"
+            f"{bundle.folder} has other classes, scores, thresholds or another prior than {folder}: expected the run "
+            "that it was made from, as it was then; if the run has been evaluated again, export it again"
         )
 
 
@@ -217,7 +220,10 @@ def _decided_by(entry: dict[str, Any]) -> tuple[str, dict[str, float], list[floa
 
 def _asked(bundle: Bundle, which: File, images: np.ndarray) -> dict[str, np.ndarray]:
     shown = track(images, f"asking {bundle.path(which).name}", console=_CONSOLE, transient=True)
-    return asked(network_of(bundle, which), bundle.manifest[which]["outputs"], shown)
+    said = asked(network_of(bundle, which), bundle.manifest[which]["outputs"], shown)
+    if which == "teacher" and bundle.adaptation is not None:
+        said["logits"] = bundle.adaptation.adapted(said["logits"])
+    return said
 
 
 def _comparison(

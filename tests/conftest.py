@@ -25,7 +25,7 @@ FLAGS = (
 )
 
 
-SLOW_FIXTURES = {"browser", "digits_run", "exported", "tfds_dir"}
+SLOW_FIXTURES = {"adapted_run", "browser", "digits_run", "exported", "exported_adapted", "tfds_dir"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,17 +10,15 @@ p(c | x) pi_c / pi0_c [Saerens, Latinne and Decaestecker 2002]. A Dirichlet prio
 posterior density instead: alpha_c - 1 is added to the count of each class. Our choice is alpha_c = 1 + k pi0_c, which
 is k more images spread as the source's: with k > 0 a class that has not been seen for a while stays possible.
 
-The black-box shift estimator [Lipton, Wang and Smola 2018] needs labelled images and no probabilities: it solves
-M pi = mu, with M_ij = P(predicted i | class j) from labelled images and mu the shares of predicted classes in the
-stream. It is the cross-check: where both disagree, the calibration is in doubt.
+This needs NumPy alone, so that a device can do it. `black_box` is the cross-check from labelled images.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from envise_tf.errors import UserError
 from envise_tf.prior.shift import SHARE_FLOOR, checked_prior
@@ -39,7 +37,6 @@ _ROUGH_TOLERANCE = 1e-5
 _ROUGH_STEPS = 200
 _NEGLIGIBLE = 1e-15
 """What is smaller counts as 0 where float32 is good enough: processors are slow at products that leave its range."""
-_SUM_WEIGHT = 1e3
 
 
 @dataclass(frozen=True)
@@ -208,6 +205,9 @@ class WindowPrior:
     estimate by a few steps of EM, so it costs the same however long the stream has run, and what it holds beyond the
     window is one number a class. Not responsible for noticing a change: it only forgets what left the window.
 
+    Where images had an unequal chance of coming here, each counts by the reciprocal of its chance [Horvitz and
+    Thompson 1952]: the weighted log-likelihood has that of all images as its mean [Binder 1983].
+
     Args:
         window: number of images that count.
         source_prior: float (classes,), under which the logits are calibrated, above 0.
@@ -226,6 +226,7 @@ class WindowPrior:
         self._pseudo_counts = pseudo_images * self._source_prior
         self._most_steps = most_steps
         self._ratios = np.empty((window, len(source_prior)), np.float32)
+        self._weights = np.empty(window, np.float32)
         self._seen = 0
         self.prior = self._source_prior
 
@@ -234,17 +235,15 @@ class WindowPrior:
         """Number of images in the window."""
         return min(self._seen, len(self._ratios))
 
-    def update(self, logits: np.ndarray) -> np.ndarray:
+    def update(self, logits: np.ndarray, weight: float = 1.0) -> np.ndarray:
         """Returns the estimate after further images, float64 (classes,).
 
         Args:
             logits: float (images, classes), calibrated: log p(c | x) up to a constant per image, oldest first.
+            weight: how many images of the stream each of them stands for, above 0.
         """
         ratios = _rough_ratios(logits, self._source_prior)
-        window = len(self._ratios)
-        places = np.arange(self._seen, self._seen + len(ratios))[-window:] % window
-        self._ratios[places] = ratios[-window:]
-        self._seen += len(ratios)
+        self._keep(ratios, np.full(len(ratios), weight, np.float32))
         for _ in range(self._most_steps if self.images else 0):
             stepped = self._step()
             moved, self.prior = np.abs(stepped - self.prior).max(), stepped
@@ -252,36 +251,25 @@ class WindowPrior:
                 break
         return self.prior
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Returns all that `restore` needs: prior, and ratios and weights of the window, oldest first."""
+        oldest_first = np.arange(self._seen - self.images, self._seen) % len(self._ratios)
+        return {"prior": self.prior, "ratios": self._ratios[oldest_first], "weights": self._weights[oldest_first]}
+
+    def restore(self, snapshot: Mapping[str, np.ndarray]) -> None:
+        """Makes a fresh window the one that `snapshot` was taken of; a smaller one keeps the newest images."""
+        self._keep(snapshot["ratios"], snapshot["weights"])
+        self.prior = snapshot["prior"]
+
+    def _keep(self, ratios: np.ndarray, weights: np.ndarray) -> None:
+        window = len(self._ratios)
+        places = np.arange(self._seen, self._seen + len(ratios))[-window:] % window
+        self._ratios[places], self._weights[places] = ratios[-window:], weights[-window:]
+        self._seen += len(ratios)
+
     def _step(self) -> np.ndarray:
-        kept = self._ratios[: self.images]
+        kept, weights = self._ratios[: self.images], self._weights[: self.images]
         # A class whose share has gone to nothing comes back from the floor in a few steps; from 0 it never would.
         prior = np.maximum(self.prior, SHARE_FLOOR)
         density = kept @ prior.astype(np.float32)
-        return _stepped(prior, kept, 1 / density, self._pseudo_counts)
-
-
-# --- The cross-check --------------------------------------------------------------------------------------------------
-
-
-def bbse_prior(labels: np.ndarray, predictions: np.ndarray, stream_predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Returns the class shares by the black-box shift estimator, float64 (classes,), on the simplex.
-
-    Least squares on the simplex [Lipton et al. 2018 invert the matrix; constrained after Bunse 2022].
-
-    Args:
-        labels: int (n,), of labelled images that the teacher was not trained on.
-        predictions: int (n,), what the teacher predicts for them.
-        stream_predictions: int (m,), what the teacher predicts for the stream, m > 0.
-        classes: number of classes. One without a labelled image gets share 0.
-    """
-    joint = np.zeros((classes, classes))
-    np.add.at(joint, (predictions, labels), 1)
-    known = np.flatnonzero(joint.sum(axis=0))
-    rates = joint[:, known] / joint[:, known].sum(axis=0)
-    shares = np.bincount(stream_predictions, minlength=classes) / len(stream_predictions)
-    # A heavy row asks for the sum of 1 among the squares.
-    rows = np.vstack([rates, np.full(len(known), _SUM_WEIGHT)])
-    solution, _ = optimize.nnls(rows, np.append(shares, _SUM_WEIGHT))
-    prior = np.zeros(classes)
-    prior[known] = solution / solution.sum()
-    return prior
+        return _stepped(prior, kept, weights / density, self._pseudo_counts)

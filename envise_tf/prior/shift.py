@@ -16,6 +16,9 @@ SHARE_FLOOR = 1e-6
 """Smallest share that a class is taken to have (our choice: one image in a million). A class that EM leaves nothing is
 thereby unlikely rather than impossible, and no logit becomes infinite."""
 
+PRIOR_TOLERANCE = 1e-6
+"""How far the sum of class shares may be from 1."""
+
 
 def uniform_prior(classes: int) -> np.ndarray:
     """Returns equal shares, float64 (classes,)."""
@@ -53,7 +56,7 @@ def checked_prior(prior: np.ndarray, classes: int) -> np.ndarray:
         UserError: another number of classes, a share that is not above 0, or a sum that is not 1.
     """
     prior = np.asarray(prior, np.float64)
-    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1) > 1e-6:
+    if prior.shape != (classes,) or not (prior > 0).all() or abs(prior.sum() - 1) > PRIOR_TOLERANCE:
         raise UserError(
             f"the source prior has shape {prior.shape}, smallest share {prior.min(initial=1):g} and sum "
             f"{prior.sum():g}: expected {classes} shares above 0 that sum to 1"

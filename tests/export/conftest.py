@@ -1,4 +1,4 @@
-"""A bundle of the run on digits, written once."""
+"""Bundles of the run on digits, with its raw teacher and with an adapted one, each written once."""
 
 import json
 import shutil
@@ -31,4 +31,35 @@ def exported(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     folder = tmp_path_factory.mktemp("bundles") / "digits"
     main([str(digits_run), "--out", str(folder)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapted_run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with a teacher adapted so strongly that it answers some of the deferred images otherwise."""
+    import numpy as np
+    import tensorflow as tf
+
+    from envise_tf.prior.adapted import adapted_teacher
+    from envise_tf.prior.calibration import Calibration
+    from envise_tf.prior.shift import log_prior_ratio
+
+    run = Path(shutil.copytree(digits_run, tmp_path_factory.mktemp("adapted") / "run"))
+    source, prior = np.full(10, 0.1), np.array([0.02, 0.5, 0.01, 0.01, 0.2, 0.1, 0.1, 0.0, 0.05, 0.01])
+    calibration = Calibration(8.0, (0.5, 0.25, -0.25, 0, 0, 0.125, -0.125, -0.5, 0, 0))
+    teacher = tf.keras.models.load_model(run / "teacher.keras", compile=False)
+    adapted_teacher(teacher, calibration, log_prior_ratio(prior, source)).save(run / "teacher.keras")
+    found = {"prior": prior, "lower": prior / 2, "upper": np.minimum(2 * prior, 1), "source_prior": source}
+    written = calibration.to_dict() | {name: shares.tolist() for name, shares in found.items()}
+    (run / "prior.json").write_text(json.dumps(written | {"images": 700, "calibration_images": 90}))
+    return run
+
+
+@pytest.fixture(scope="session")
+def exported_adapted(adapted_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle like `exported`, with the adapted teacher."""
+    from envise_tf.export.__main__ import main
+
+    folder = tmp_path_factory.mktemp("bundles") / "adapted"
+    main([str(adapted_run), "--out", str(folder)])
     return folder

@@ -103,11 +103,11 @@ def test_what_is_not_json_is_told(bundle, text):
     assert "manifest.json is not JSON (" in message(bundle)
 
 
-@pytest.mark.parametrize("version", [0, 2])
+@pytest.mark.parametrize("version", [0, 3])
 def test_another_schema_version_is_said_before_all_else(bundle, version):
     (bundle / "manifest.json").write_text(json.dumps({"schema_version": version, "strange": True}))
     told = message(bundle)
-    assert f"has schema version {version}, expected 1: export the bundle again" in told
+    assert f"has schema version {version}, expected 1 or 2: export the bundle again" in told
     assert "strange" not in told
 
 
@@ -128,7 +128,7 @@ def share_an_output(manifest):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put("1", "schema_version"), "at schema_version: 1 was expected"),
+        (put("1", "schema_version"), "at schema_version: '1' is not one of [1, 2]"),
         (lambda manifest: manifest.pop("teacher"), "at its top: 'teacher' is a required property"),
         (put(1, "teacher", "threshold"), "at teacher: Additional properties are not allowed ('threshold'"),
         (put(0, "input", "size"), "at input.size: 0 is less than the minimum of 1"),
@@ -150,6 +150,73 @@ def share_an_output(manifest):
 def test_a_manifest_that_does_not_fit_says_where(bundle, change, told):
     changed(bundle, change)
     assert told in message(bundle)
+
+
+def adapted(**entries):
+    """Gives the manifest an adaptation with some entries of its own."""
+    shares = [0.1] * 10
+    adaptation = {"temperature": 1.5, "bias": [0.25] * 10, "prior": shares, "source_prior": shares}
+    counts = {"images": 500, "calibration_images": 0}
+    return lambda manifest: manifest.update(schema_version=2, adaptation={**adaptation, **counts, **entries})
+
+
+def test_an_adaptation_is_what_the_manifest_says(bundle):
+    assert load_bundle(bundle).adaptation is None
+    prior = [0.5, 0.5, *[0.0] * 8]
+    changed(bundle, adapted(prior=prior))
+    found = load_bundle(bundle).adaptation
+    assert found.temperature == 1.5
+    assert found.prior.tolist() == prior
+    logits = np.random.default_rng(0).normal(size=(3, 10))
+    expected = logits / 1.5 + 0.25 + np.log(np.array([5.0, 5.0, *[1e-5] * 8]))
+    np.testing.assert_allclose(found.adapted(logits), expected, rtol=1e-6)
+
+
+def alone(version):
+    def change(manifest):
+        adapted()(manifest)
+        manifest["schema_version"] = version
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (alone(1), "at schema_version: 2 was expected"),
+        (adapted(temperature=-1), "at adaptation.temperature: -1 is less than the minimum of 0.001"),
+        (adapted(temperature=0), "at adaptation.temperature: 0 is less than the minimum of 0.001"),
+        (adapted(temperature="1"), "at adaptation.temperature: '1' is not of type 'number'"),
+        (adapted(temperature=True), "at adaptation.temperature: True is not of type 'number'"),
+        (adapted(bias=[0.0] * 9), "adaptation has a bias of 9 numbers, expected 10: one for each class name"),
+        (adapted(bias=[None, *[0.0] * 9]), "at adaptation.bias[0]: None is not of type 'number'"),
+        (adapted(bias=[1e4, *[0.0] * 9]), "at adaptation.bias[0]: 10000.0 is greater than the maximum of 1000"),
+        (adapted(prior=[0.125] * 8), "adaptation has a prior of 8 numbers, expected 10"),
+        (adapted(prior=[0.125] * 10), "adaptation has a prior that sums to 1.25, expected shares that sum to 1"),
+        (adapted(prior=[-0.1, 0.3, *[0.1] * 8]), "at adaptation.prior[0]: -0.1 is less than the minimum of 0"),
+        (adapted(source_prior=[0.0, 0.2, *[0.1] * 8]), "at adaptation.source_prior[0]: 0.0 is less than or equal to"),
+        (adapted(source_prior=[0.01] * 10), "adaptation has a source_prior that sums to 0.1, expected"),
+        (adapted(images=-1), "at adaptation.images: -1 is less than the minimum of 0"),
+        (adapted(images=1.5), "at adaptation.images: 1.5 is not of type 'integer'"),
+        (adapted(strange=1), "at adaptation: Additional properties are not allowed ('strange'"),
+    ],
+)
+def test_an_adaptation_that_does_not_fit_says_where(bundle, change, told):
+    changed(bundle, change)
+    assert told in message(bundle)
+
+
+@pytest.mark.parametrize("key", ["temperature", "bias", "prior", "source_prior"])
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_an_adaptation_of_infinite_numbers_is_refused(bundle, key, constant):
+    adaptation = {"temperature": 1.5, "bias": [0.25] * 10, "prior": [0.1] * 10, "source_prior": [0.1] * 10}
+    marked = 123456 if key == "temperature" else [123456, *adaptation[key][1:]]
+    changed(bundle, adapted(**{key: marked}))
+    path = bundle / "manifest.json"
+    path.write_text(path.read_text().replace("123456", constant))
+    vouch(bundle)
+    told = message(bundle)
+    assert f"at adaptation.{key}" in told or f"{constant} is no number of JSON" in told
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -211,7 +278,7 @@ def test_every_key_of_the_schema_is_described():
     assert list(undescribed(schema)) == []
 
 
-@pytest.mark.parametrize("module", ["bundle", "flatbuffer", "runtime", "classify"])
+@pytest.mark.parametrize("module", ["bundle", "flatbuffer", "observation", "runtime", "classify"])
 def test_no_training_library_is_imported(module):
     code = (
         f"import sys, envise_tf.export.{module}\n"

@@ -10,6 +10,7 @@ from thresholds import widest_gap
 
 from envise_tf.errors import UserError
 from envise_tf.export.runtime import Cascade, LceNetwork, TfliteNetwork
+from envise_tf.prior.estimation import WindowPrior
 
 IMAGES = varied_images(24)
 
@@ -77,6 +78,92 @@ def test_the_built_in_student_answers_as_keras(bundle, thresholds):
     assert found == expected(logits, probabilities.max(axis=1), thresholds)
 
 
+def test_an_old_bundle_answers_as_the_same_one_of_today(bundle):
+    answers = Cascade.load(bundle).classify_batch(IMAGES)
+    assert json.loads((bundle / "manifest.json").read_text())["schema_version"] == 1
+    changed(bundle, lambda manifest: manifest.update(schema_version=2))
+    renewed = Cascade.load(bundle).classify_batch(IMAGES)
+    np.testing.assert_array_equal(renewed.label, answers.label)
+    np.testing.assert_array_equal(renewed.by_student, answers.by_student)
+
+
+BIAS, SOURCE, PRIOR = np.linspace(-0.5, 0.5, 10), np.arange(1, 11) / 55, np.arange(10, 0, -1) / 55
+
+
+@pytest.fixture
+def adapted(bundle):
+    """The bundle with an adapted teacher."""
+    shares = {"prior": PRIOR.tolist(), "source_prior": SOURCE.tolist()}
+    adaptation = {"temperature": 2.0, "bias": BIAS.tolist(), **shares, "images": 0, "calibration_images": 0}
+    changed(bundle, lambda manifest: manifest.update(schema_version=2, adaptation=adaptation))
+    return bundle
+
+
+def calibrated() -> np.ndarray:
+    return networks()[1].predict(IMAGES, verbose=0).astype(np.float64) / 2 + BIAS
+
+
+def test_deferred_images_get_the_adapted_answer(intact, adapted):
+    raw, answers = (Cascade.load(one).classify_batch(IMAGES) for one in (intact, adapted))
+    np.testing.assert_array_equal(answers.by_student, raw.by_student)
+    np.testing.assert_array_equal(answers.label[answers.by_student], raw.label[answers.by_student])
+    expected = (calibrated() + np.log(PRIOR / SOURCE)).argmax(axis=1)[~answers.by_student]
+    np.testing.assert_array_equal(answers.label[~answers.by_student], expected)
+    assert (expected != raw.label[~answers.by_student]).any()
+
+
+def test_nothing_is_observed_unless_asked_for(adapted):
+    cascade = Cascade.load(adapted)
+    cascade.classify_batch(IMAGES)
+    assert cascade.observation is None
+    assert cascade.counters.audited == 0
+
+
+def test_a_raw_teacher_is_not_observed(bundle):
+    assert "has a raw teacher" in message(Cascade.load(bundle).observe)
+
+
+def test_an_observing_cascade_asks_the_teacher_of_audits_too(adapted):
+    plain, cascade = Cascade.load(adapted).classify_batch(IMAGES), Cascade.load(adapted)
+    cascade.observe(audit_share=0.5, window=100, seed=3)
+    answers = cascade.classify_batch(IMAGES)
+    audited = plain.by_student & ~answers.by_student
+    assert not (answers.by_student & ~plain.by_student).any()
+    assert 0 < audited.sum() < plain.by_student.sum()
+    expected = np.where(audited, (calibrated() + np.log(PRIOR / SOURCE)).argmax(axis=1), plain.label)
+    np.testing.assert_array_equal(answers.label, expected)
+    np.testing.assert_array_equal(answers.score, plain.score)
+    counters, deferred = cascade.counters, int((~plain.by_student).sum())
+    assert (counters.audited, counters.deferred) == (audited.sum(), deferred)
+    assert counters.answered == answers.by_student.sum()
+    assert cascade.observation.images == audited.sum() + deferred
+
+
+def test_once_the_window_is_full_the_teacher_answers_by_the_estimate(adapted):
+    cascade, window = Cascade.load(adapted), WindowPrior(100, SOURCE)
+    cascade.observe(audit_share=1.0, window=100)
+    by_student = Cascade.load(adapted).classify_batch(IMAGES).by_student
+    for _ in range(8):
+        answers = cascade.classify_batch(IMAGES)
+        for rows in (~by_student, by_student):
+            window.update(calibrated()[rows])
+    np.testing.assert_allclose(cascade.observation.prior, window.prior, atol=1e-3)
+    assert (answers.label != (calibrated() + np.log(PRIOR / SOURCE)).argmax(axis=1)).any()
+    expected = (calibrated() + np.log(np.maximum(cascade.observation.prior, 1e-6) / SOURCE)).argmax(axis=1)
+    for row in range(len(IMAGES)):
+        restarted = Cascade.load(adapted)
+        restarted.observe(audit_share=1.0, window=100, state=json.loads(json.dumps(cascade.observation.state())))
+        assert restarted.classify(IMAGES[row]).label == NAMES[expected[row]]
+
+
+def test_the_state_of_another_bundle_is_refused(adapted):
+    cascade = Cascade.load(adapted)
+    cascade.observe()
+    state = cascade.observation.state()
+    changed(adapted, lambda manifest: manifest["adaptation"].update(temperature=3.0))
+    assert "that of another teacher" in message(lambda: Cascade.load(adapted).observe(state=state))
+
+
 @pytest.mark.parametrize("builtin", [False, True])
 def test_one_image_or_a_batch_gives_the_same_and_threads_change_nothing(bundle, builtin):
     answers = Cascade.load(bundle, builtin).classify_batch(IMAGES)
@@ -101,6 +188,7 @@ def test_the_counters_count_images_and_time(bundle):
     assert vars(cascade.counters) == {
         "answered": 0,
         "deferred": 0,
+        "audited": 0,
         "student_milliseconds": 0,
         "teacher_milliseconds": 0,
     }

@@ -146,6 +146,14 @@ def test_it_is_saved_and_loaded_after_import_envise_tf_alone(tmp_path):
             np.testing.assert_allclose(loaded[number], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_raw_teacher_comes_back(teacher):
+    images = images_of()
+    raw = raw_teacher(adapted_teacher(teacher, CALIBRATION, log_prior_ratio(PRIOR, SOURCE)))
+    expected = log_softmax(split(teacher).head(split(teacher).trunk(images)), axis=1)
+    np.testing.assert_allclose(log_softmax(raw(images), axis=1), expected, rtol=1e-4, atol=1e-5)
+    assert raw_teacher(teacher) is teacher
+
+
 def test_another_prior_can_be_assigned_to_a_traced_network():
     teacher = TEACHERS["logits"]()
     adapted = adapted_teacher(teacher, Calibration.identity(CLASSES), log_prior_ratio(SOURCE, SOURCE))

@@ -9,13 +9,7 @@ from gaussians import Gaussians, zipf_prior
 from scipy import optimize, special
 
 from envise_tf.errors import UserError
-from envise_tf.prior.estimation import (
-    WindowPrior,
-    bbse_prior,
-    estimated_prior,
-    log_likelihood,
-    prior_interval,
-)
+from envise_tf.prior.estimation import WindowPrior, estimated_prior, log_likelihood, prior_interval
 from envise_tf.prior.shift import SHARE_FLOOR, uniform_prior
 
 CLASSES = 100
@@ -195,29 +189,36 @@ def test_without_pseudo_images_a_class_comes_back_from_nothing():
     assert window.prior[1] > 0.99
 
 
-# --- BBSE -------------------------------------------------------------------------------------------------------------
+def settled(window):
+    return [window.update(np.empty((0, CLASSES))) for _ in range(50)][-1]
 
 
-@pytest.mark.parametrize("case", QUAPY, ids=["even source", "skewed source"])
-def test_bbse_agrees_with_quapy(case):
-    sets = (np.array(case[key]) for key in ("labels", "predictions", "stream_predictions"))
-    np.testing.assert_allclose(bbse_prior(*sets, classes=6), case["bbse"], atol=2e-3)
+def test_an_image_of_weight_three_counts_as_three_images(teacher):
+    logits, _ = teacher.draw(zipf_prior(CLASSES, 20), 240, seed=7)
+    weighted, repeated = WindowPrior(240, SOURCE), WindowPrior(400, SOURCE)
+    weighted.update(logits[:160])
+    weighted.update(logits[160:], weight=3)
+    repeated.update(np.concatenate([logits, logits[160:], logits[160:]]))
+    np.testing.assert_allclose(settled(weighted), settled(repeated), atol=1e-5)
+    assert np.abs(weighted.prior - estimated_prior(logits, SOURCE).prior).max() > 0.01
 
 
-def test_bbse_finds_the_prior_without_probabilities():
-    teacher = Gaussians.random(10, dimensions=4, seed=2)
-    labelled, labels = teacher.draw(uniform_prior(10), 5000, seed=3)
-    prior = zipf_prior(11, 5, outliers=0.0)[:10]
-    prior /= prior.sum()
-    stream, _ = teacher.draw(prior, 5000, seed=4)
-    found = bbse_prior(labels, labelled.argmax(axis=1), stream.argmax(axis=1), 10)
-    counted = np.bincount(stream.argmax(axis=1), minlength=10) / len(stream)
-    assert np.abs(found - prior).sum() < 0.2 < np.abs(counted - prior).sum() / 2
-    assert np.abs(found - estimated_prior(stream, uniform_prior(10)).prior).sum() < 0.2
+@pytest.mark.parametrize("images", [0, 150, 400, 700])
+def test_a_restored_window_goes_on_as_the_one_it_was_taken_of(teacher, images):
+    logits, _ = teacher.draw(zipf_prior(CLASSES, 20), 1000, seed=8)
+    window, restored = WindowPrior(400, SOURCE), WindowPrior(400, SOURCE)
+    window.update(logits[:images], weight=2.0)
+    restored.restore(window.snapshot())
+    assert restored.images == window.images
+    np.testing.assert_array_equal(restored.prior, window.prior)
+    for batch in np.array_split(logits[images:], 4):
+        np.testing.assert_allclose(restored.update(batch), window.update(batch), atol=1e-5)
 
 
-def test_bbse_gives_nothing_to_a_class_without_a_labelled_image():
-    found = bbse_prior(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), np.array([0, 1, 1, 2]), 3)
-    assert found[2] == 0
-    assert found.sum() == pytest.approx(1)
-    assert (found >= 0).all()
+def test_a_smaller_window_keeps_the_newest_images(teacher):
+    logits, _ = teacher.draw(zipf_prior(CLASSES, 20), 700, seed=9)
+    window, smaller, newest = WindowPrior(400, SOURCE), WindowPrior(100, SOURCE), WindowPrior(100, SOURCE)
+    window.update(logits)
+    smaller.restore(window.snapshot())
+    newest.update(logits[-100:])
+    np.testing.assert_allclose(settled(smaller), settled(newest), atol=1e-4)

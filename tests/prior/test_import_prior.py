@@ -8,6 +8,7 @@ import pytest
 MODULES = [
     "prior.shift",
     "prior.estimation",
+    "prior.black_box",
     "prior.calibration",
     "prior.frequent",
     "deferral.bounds",
