@@ -73,6 +73,10 @@ def betting(losses: np.ndarray, value: float | np.ndarray, delta: float) -> np.n
     return log_wealth.max(axis=0) >= math.log(1 / delta)
 
 
+BOUNDS: dict[str, Bound] = {"betting": betting, "hoeffding_bentkus": hoeffding_bentkus}
+"""All bounds, by the names that settings and bundles give them."""
+
+
 def upper_bound(losses: np.ndarray, delta: float, bound: Bound = betting) -> np.ndarray:
     """Returns the upper confidence bound of the mean, float64 () or (m,), 0..1; it errs with chance at most delta.
 

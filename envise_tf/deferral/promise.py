@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from envise_tf.deferral.bounds import upper_bound
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.rules import deferral_rule
@@ -18,13 +19,14 @@ class Kept:
     """Whether a promise holds on other images, shares in 0..1.
 
     Attributes:
-        figure: what was promised: "disagreement", "recall" or "deferral rate".
+        figure: what was promised: "accuracy lost", "disagreement", "recall" or "deferral rate".
         promised: its bound; None where everything is deferred, so that nothing is promised.
         is_upper_bound: whether the figure is to be at most `promised`; otherwise at least.
         measured: the figure on these images; None where it counts no image.
-        lower: smallest figure that the images do not refute at the threshold's confidence (Clopper-Pearson, one-sided).
+        lower: smallest figure that the images do not refute at the threshold's confidence, one-sided: by Clopper and
+            Pearson where the figure counts images, by the betting bound of `bounds` where it is a mean.
         upper: the largest one, likewise.
-        images: how many images the figure is a share of.
+        images: how many images the figure is a share or a mean of.
         holds: whether `measured` is within the promise; also true where there is nothing to measure.
         refuted: whether even `lower` (or for a promised least share, `upper`) breaks the promise. A promise that
             neither holds nor is refuted was missed by no more than chance explains.
@@ -59,9 +61,9 @@ def kept(threshold: Threshold, test: HeldBack) -> Kept:
     check_classes(test, len(threshold.values))
     has_promise = np.isfinite(threshold.values)
     test = test.where(has_promise[test.student_class])
-    count, images = rule.counts(test, ~is_deferred(test.score, test.student_class, threshold.values))
-    lower, upper = _one_sided_bounds(count, images, rule.confidence)
-    measured = count / images if images else None
+    terms = rule.terms(test, ~is_deferred(test.score, test.student_class, threshold.values))
+    lower, upper = _one_sided_bounds(terms, 1 - rule.confidence)
+    measured = float(terms.mean()) if len(terms) else None
     within = measured is None or (measured <= rule.promised if rule.is_upper_bound else measured >= rule.promised)
     return Kept(
         figure=rule.figure,
@@ -70,17 +72,20 @@ def kept(threshold: Threshold, test: HeldBack) -> Kept:
         measured=measured,
         lower=lower,
         upper=upper,
-        images=images,
+        images=len(terms),
         holds=within,
         refuted=lower > rule.promised if rule.is_upper_bound else upper < rule.promised,
     )
 
 
-def _one_sided_bounds(count: int, images: int, confidence: float) -> tuple[float, float]:
-    if not images:
+def _one_sided_bounds(terms: np.ndarray, delta: float) -> tuple[float, float]:
+    """Returns a lower and an upper bound for the mean of terms, bool or float (n,) in 0..1."""
+    if not len(terms):
         return 0.0, 1.0
-    bounds = [
-        stats.binomtest(count, images, alternative=side).proportion_ci(confidence, "exact")
-        for side in ("greater", "less")
-    ]
-    return float(bounds[0].low), float(bounds[1].high)
+    if terms.dtype == bool:
+        sides = (stats.binomtest(int(terms.sum()), len(terms), alternative=side) for side in ("greater", "less"))
+        low, high = (side.proportion_ci(1 - delta, "exact") for side in sides)
+        return float(low.low), float(high.high)
+    # The betting bound asks for a random order.
+    shuffled = np.random.default_rng(0).permutation(terms)
+    return 1 - float(upper_bound(1 - shuffled, delta)), float(upper_bound(shuffled, delta))

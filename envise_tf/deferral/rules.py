@@ -1,9 +1,10 @@
-"""What a deferral threshold promises: the rules risk, recall and rate.
+"""What a deferral threshold promises: the rules accuracy, risk, recall and rate.
 
 The student answers an image when its score reaches the threshold (of the class that it predicts); otherwise the image
 is deferred to the teacher. A rule states what the threshold promises of further images of the same stream, with
 confidence 1 - delta:
 
+- accuracy: the cascade's answers are right at most a share epsilon of all images less often than the teacher's;
 - risk: among the images that the student answers, it disagrees with the teacher on at most a share epsilon;
 - recall: the student answers at least a share r of the inliers, that is, of the images that the teacher puts in one
   of the student's classes;
@@ -17,9 +18,9 @@ The held-back images come in two parts. The choosing part is for everything that
 trial of a sweep wins, what a score is fitted on, and here the candidates. The promising part is looked at once, for the
 promise itself, by a test that would not hold on images that anything has been chosen by.
 
-A rule that cannot make its promise, for want of images or of agreement, defers everything and says why. For risk there
-is no other choice. For recall and rate, answering everything would keep the letter of the promise but let every outlier
-through; deferring costs time, never accuracy (our choice).
+A rule that cannot make its promise, for want of images or of agreement, defers everything and says why. For accuracy
+and risk there is no other choice. For recall and rate, answering everything would keep the letter of the promise but
+let every outlier through; deferring costs time, never accuracy (our choice).
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import special
 
+from envise_tf.deferral.bounds import BOUNDS
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.regret import accuracy_threshold
 from envise_tf.errors import UserError, nearest_names
 
 CANDIDATES = 50
@@ -44,8 +47,12 @@ reach no further, as each is one more chance to stop the walk by bad luck."""
 _PSEUDO_DEPTH = 4
 """The pseudo-disagreement is among the answered images with chance c^4 at coverage c (our choice)."""
 
+_LEAST_COVERAGE = 0.1
+"""Where no promise about accuracy can be made, the advice is for one that lets the student answer this share of the
+images (our choice): less saves nothing that is worth having."""
+
 _MOST_TRIALS = 10_000
-"""A promise that takes more answered images than this is called out of reach."""
+"""A promise that takes more images than this is called out of reach."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +65,21 @@ class Rule(abc.ABC):
         confidence: 1 - delta, in (0, 1).
 
     Raises:
-        UserError: an option is no number above 0 and below 1.
+        UserError: an option that is a share is no number above 0 and below 1.
     """
 
     figure: ClassVar[str]
     """What the promise bounds, for reports."""
     is_upper_bound: ClassVar[bool]
     """Whether the figure is promised to be at most the bound; otherwise at least."""
+    supposition: ClassVar[str | None] = None
+    """What the promise supposes beside images like the stream's, as the end of a sentence."""
 
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        for option, value in dataclasses.asdict(self).items():
+        for option in (field.name for field in dataclasses.fields(self) if field.type == "float"):
+            value = getattr(self, option)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
                 raise UserError(f"deferral rule: {option} is {value!r}, expected a share above 0 and below 1")
 
@@ -84,8 +94,13 @@ class Rule(abc.ABC):
         """The promise in words, without its confidence."""
 
     @abc.abstractmethod
-    def counts(self, held_back: HeldBack, answered: np.ndarray) -> tuple[int, int]:
-        """Returns how many images the figure counts and how many it is a share of, given bool (n,) `answered`."""
+    def terms(self, held_back: HeldBack, answered: np.ndarray) -> np.ndarray:
+        """Returns what the figure is the mean of, bool or float (m,), 0..1: one for each image that it is about.
+
+        Args:
+            held_back: n images.
+            answered: bool (n,), whether the student answers.
+        """
 
     @abc.abstractmethod
     def threshold(self, choosing: HeldBack, promising: HeldBack, delta: float) -> tuple[float, str | None]:
@@ -106,6 +121,80 @@ class Rule(abc.ABC):
             promising: at least one.
             delta: largest chance of breaking the promise.
         """
+
+
+@dataclass(frozen=True)
+class Accuracy(Rule):
+    """The largest coverage at which the student's answers cost at most epsilon of accuracy, over all images.
+
+    What an answer costs is its regret, by the teacher's probabilities: no label is needed, but the promise is worth as
+    much as they are. `regret.accuracy_threshold` says how the threshold is chosen and why the promise holds. The
+    choosing part has no say in it.
+
+    The promising images are taken in a random order (by a fixed seed), as the betting bound asks for: a folder may list
+    them class by class.
+
+    Args:
+        epsilon: in (0, 1).
+        bound: upper confidence bound of the mean cost: "betting", the tighter one where most costs are 0, or
+            "hoeffding_bentkus".
+    """
+
+    figure: ClassVar[str] = "accuracy lost"
+    is_upper_bound: ClassVar[bool] = True
+    supposition: ClassVar[str | None] = "as far as the teacher's probabilities are right"
+    epsilon: float = 0.01
+    bound: str = "betting"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bound not in BOUNDS:
+            raise UserError(f"deferral rule: no bound is called {self.bound}: {nearest_names(str(self.bound), BOUNDS)}")
+
+    @property
+    def promised(self) -> float:
+        return self.epsilon
+
+    @property
+    def statement(self) -> str:
+        return f"answers are right at most {as_percent(self.epsilon)} less often than the teacher's"
+
+    def terms(self, held_back: HeldBack, answered: np.ndarray) -> np.ndarray:
+        return held_back.regret * answered
+
+    def threshold(self, choosing: HeldBack, promising: HeldBack, delta: float) -> tuple[float, str | None]:
+        if not len(promising):
+            return math.inf, "there is no image in the promising part: hold back more images"
+        shuffled = promising.where(np.random.default_rng(0).permutation(len(promising)))
+        chosen = accuracy_threshold(shuffled.score, shuffled.regret, self.epsilon, delta, BOUNDS[self.bound])
+        return chosen, self._why(choosing, promising, delta) if math.isinf(chosen) else None
+
+    def images_needed(self, choosing: HeldBack, promising: HeldBack, delta: float) -> int | None:
+        costs = np.random.default_rng(0).permutation(self.terms(promising, _highest(promising.score)))
+
+        def is_enough(images: int) -> bool:
+            return bool(BOUNDS[self.bound](np.resize(costs, images), self.epsilon, delta))
+
+        few, enough = 0, _MOST_TRIALS
+        if not is_enough(enough):
+            return None
+        while enough - few > 1:
+            middle = (few + enough) // 2
+            few, enough = (few, middle) if is_enough(middle) else (middle, enough)
+        return enough
+
+    def _why(self, choosing: HeldBack, promising: HeldBack, delta: float) -> str:
+        answered = _highest(promising.score)
+        lost = float(self.terms(promising, answered).mean())
+        needed = self.images_needed(choosing, promising, delta)
+        cure = "no number of such images would: train the student longer, or allow a larger loss"
+        if needed is not None:
+            cure = f"about {needed:,} such images would: hold back more, or allow a larger loss"
+        return (
+            f"answering the {answered.sum()} of {len(promising)} promising images with the highest scores is expected "
+            f"to lose {100 * lost:.2g} % of accuracy, which does not show at most {as_percent(self.epsilon)} with "
+            f"confidence {as_percent(1 - delta)}; {cure}"
+        )
 
 
 @dataclass(frozen=True)
@@ -163,8 +252,8 @@ class Risk(Rule):
             f"{as_percent(self.epsilon)}"
         )
 
-    def counts(self, held_back: HeldBack, answered: np.ndarray) -> tuple[int, int]:
-        return int(np.sum(answered & ~held_back.agrees)), int(np.sum(answered))
+    def terms(self, held_back: HeldBack, answered: np.ndarray) -> np.ndarray:
+        return ~held_back.agrees[answered]
 
     def threshold(self, choosing: HeldBack, promising: HeldBack, delta: float) -> tuple[float, str | None]:
         candidates = self._walk(choosing, len(promising), delta)
@@ -210,7 +299,7 @@ class Risk(Rule):
     def _why(self, choosing: HeldBack, promising: HeldBack, delta: float) -> str:
         start = self._walk(choosing, len(promising), delta)[0]
         answered = promising.score >= start
-        disagreeing, count = self.counts(promising, answered)
+        disagreeing, count = int(self.terms(promising, answered).sum()), int(answered.sum())
         foreign = int(np.sum(answered & ~promising.is_inlier))
         needed = self.images_needed(choosing, promising, delta)
         cure = "no number of such images would: train the student longer, or allow more disagreement"
@@ -244,8 +333,8 @@ class Recall(Rule):
     def statement(self) -> str:
         return f"the student answers at least {as_percent(self.recall)} of the inlier images"
 
-    def counts(self, held_back: HeldBack, answered: np.ndarray) -> tuple[int, int]:
-        return int(np.sum(answered & held_back.is_inlier)), int(np.sum(held_back.is_inlier))
+    def terms(self, held_back: HeldBack, answered: np.ndarray) -> np.ndarray:
+        return answered[held_back.is_inlier]
 
     def threshold(self, choosing: HeldBack, promising: HeldBack, delta: float) -> tuple[float, str | None]:
         return _tolerance_limit(promising.score[promising.is_inlier], 1 - self.recall, delta, "inlier images")
@@ -275,8 +364,8 @@ class Rate(Rule):
     def statement(self) -> str:
         return f"at most {as_percent(self.rate)} of the images are deferred to the teacher"
 
-    def counts(self, held_back: HeldBack, answered: np.ndarray) -> tuple[int, int]:
-        return int(np.sum(~answered)), len(held_back)
+    def terms(self, held_back: HeldBack, answered: np.ndarray) -> np.ndarray:
+        return ~answered
 
     def threshold(self, choosing: HeldBack, promising: HeldBack, delta: float) -> tuple[float, str | None]:
         return _tolerance_limit(promising.score, self.rate, delta, "images")
@@ -285,10 +374,10 @@ class Rate(Rule):
         return least_images(self.rate, delta)
 
 
-RULES: dict[str, type[Rule]] = {"risk": Risk, "recall": Recall, "rate": Rate}
+RULES: dict[str, type[Rule]] = {"accuracy": Accuracy, "risk": Risk, "recall": Recall, "rate": Rate}
 
 
-def deferral_rule(name: str, options: Mapping[str, float]) -> Rule:
+def deferral_rule(name: str, options: Mapping[str, Any]) -> Rule:
     """Returns the rule of that name with these options.
 
     Raises:
@@ -324,6 +413,11 @@ def least_images(chance: float, delta: float) -> int:
         delta: in (0, 1).
     """
     return math.ceil(math.log(delta) / math.log1p(-chance))
+
+
+def _highest(scores: np.ndarray) -> np.ndarray:
+    """Returns which images have the highest scores, a share `_LEAST_COVERAGE` and those of equal score, bool (n,)."""
+    return scores >= np.quantile(scores, 1 - _LEAST_COVERAGE, method="higher")
 
 
 def _candidates(scores: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ class Threshold:
 
     values: np.ndarray
     rule: str
-    options: dict[str, float]
+    options: dict[str, Any]
     promise: str
     coverage: float
     disagreement: float | None
@@ -78,21 +78,22 @@ def chosen_threshold(
     classes: int,
     per_class: bool = False,
     delta: float | None = None,
-    **options: float,
+    **options: Any,
 ) -> Threshold:
     """Returns the threshold that makes the rule's promise; takes milliseconds.
 
     Args:
-        rule: "risk", "recall" or "rate".
+        rule: "accuracy", "risk", "recall" or "rate".
         choosing: held-back images that anything may have been chosen by, such as the score's fit.
         promising: held-back images that nothing has been chosen by; look at them once.
         classes: number of the student's classes, at least 1.
         per_class: a threshold for each class that the student predicts, each with confidence 1 - delta / classes
-            (Bonferroni), so that the promise holds for all of them at once. It takes many images: of every class
-            at least log(delta / classes) / log(1 - epsilon), 117 for 20 classes and the defaults.
+            (Bonferroni), so that the promise holds for all of them at once. It takes many images of every class: for
+            risk at least log(delta / classes) / log(1 - epsilon), 117 for 20 classes and the defaults.
         delta: largest chance of breaking the promise here, where it is tried more than once and all tries together are
             to keep its confidence; None for 1 - confidence.
-        options: of the rule: epsilon (risk), recall (recall), rate (rate); confidence. See `Risk`, `Recall`, `Rate`.
+        options: of the rule: epsilon and bound (accuracy), epsilon (risk), recall (recall), rate (rate); confidence.
+            See `Accuracy`, `Risk`, `Recall`, `Rate`.
 
     Raises:
         UserError: unknown rule or option, a value out of its range, or a class that the student does not have.
@@ -126,7 +127,7 @@ def chosen_threshold(
     )
 
 
-def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool = False, **options: float) -> Threshold:
+def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool = False, **options: Any) -> Threshold:
     """Returns the threshold that `chosen_threshold` chooses on held-back images, parted by `fitting_part`.
 
     Args:
@@ -163,7 +164,8 @@ def _promise(rule: Rule, values: np.ndarray, per_class: bool) -> str:
     scope = ""
     if per_class:
         scope = f", in each of the {kept_classes} classes that it may answer ({len(values)} in all), all at once"
-    return f"{rule.statement}{scope}, with confidence {as_percent(rule.confidence)}"
+    promise = f"{rule.statement}{scope}, with confidence {as_percent(rule.confidence)}"
+    return promise if rule.supposition is None else f"{promise}, {rule.supposition}"
 
 
 def _why_all_deferred(values: np.ndarray, reasons: list[str | None], per_class: bool) -> str | None:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.deferral.held_back_images import HeldBackImages, answers_on
-from envise_tf.deferral.rules import deferral_rule
+from envise_tf.deferral.rules import RULES, deferral_rule
 from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.deferral.threshold import chosen_threshold
@@ -32,6 +32,7 @@ from envise_tf.measures.gie import AdaptationWork
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
 from envise_tf.report.section import percent
+from envise_tf.run import Run
 from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, load_run, networks_of
 from envise_tf.settings import EvaluateSettings, as_yaml
 
@@ -52,6 +53,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     if settings.score is not None:
         outlier_score(settings.score)
     finished = load_run(settings.run, settings.data_dir)
+    _tell_of_another_rule(finished.run, settings)
     if settings.epsilon is None:
         settings = dataclasses.replace(settings, epsilon=finished.job.settings.epsilon)
     deferral_rule(settings.rule, _rule_options(settings))
@@ -89,6 +91,17 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     return evaluation
 
 
+def _tell_of_another_rule(run: Run, settings: EvaluateSettings) -> None:
+    """Says what changes where the run's threshold was chosen by another rule: epsilon means another thing then."""
+    earlier = run.read_json(THRESHOLD_FILE)["rule"] if (run.folder / THRESHOLD_FILE).exists() else settings.rule
+    if earlier != settings.rule:
+        _CONSOLE.print(
+            f"the run's threshold was chosen by the rule {earlier}, now it is by {settings.rule}, to which epsilon "
+            f"means another thing; --rule {earlier} keeps that promise",
+            soft_wrap=True,
+        )
+
+
 def _answered(networks: Networks, batches: tf.data.Dataset, about: str) -> HeldBackImages:
     shown = progress.track(batches.as_numpy_iterator(), about)
     return answers_on(shown, networks.student, networks.teacher, networks.teacher_classes.tolist())
@@ -111,9 +124,9 @@ def _fitted_scores(choosing: HeldBackImages, needed: str | None) -> tuple[dict[s
     return scores, not_applicable
 
 
-def _rule_options(settings: EvaluateSettings) -> dict[str, float]:
-    own = {"risk": "epsilon", "recall": "recall", "rate": "rate"}[settings.rule]
-    return {own: getattr(settings, own), "confidence": settings.confidence}
+def _rule_options(settings: EvaluateSettings) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(RULES[settings.rule])]
+    return {name: getattr(settings, name) for name in names}
 
 
 def _costs(finished: FinishedRun, networks: Networks, choosing: HeldBackImages, promising: HeldBackImages) -> Costs:
@@ -171,6 +184,7 @@ def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
 def _advice(evaluation: Evaluation, settings: EvaluateSettings) -> str:
     """Returns how a promise can be made that could not: with which flags, and with how many images."""
     weaker = {
+        "accuracy": "a larger --epsilon promises less",
         "risk": "a larger --epsilon promises less",
         "recall": "a smaller --recall promises less",
         "rate": "a larger --rate promises less",

@@ -18,9 +18,11 @@ class EvaluateSettings(Checked):
         data_dir: folder of the prepared data sets; default: that of the run.
         score: outlier score whose threshold decides who answers; default: agreement, or msp where agreement cannot be
             fitted.
-        rule: what the threshold promises: risk (disagreement with the teacher among the images that the student
-            answers), recall (share of inliers that it answers) or rate (share of images that it defers).
-        epsilon: for risk, the largest disagreement promised; default: that of the run.
+        rule: what the threshold promises: accuracy (how much less often than the teacher's the cascade's answers are
+            right), risk (disagreement with the teacher among the images that the student answers), recall (share of
+            inliers that it answers) or rate (share of images that it defers).
+        epsilon: for accuracy and risk, the largest loss or disagreement promised; default: that of the run.
+        bound: for accuracy, the upper confidence bound; betting promises more where most answers cost nothing.
         recall: for recall, the smallest share of inliers answered.
         rate: for rate, the largest share of images deferred.
         confidence: probability with which the promise holds.
@@ -32,8 +34,9 @@ class EvaluateSettings(Checked):
     run: FilePath
     data_dir: FilePath | None = None
     score: str | None = None
-    rule: Literal["risk", "recall", "rate"] = "risk"
+    rule: Literal["accuracy", "risk", "recall", "rate"] = "accuracy"
     epsilon: Proportion | None = None
+    bound: Literal["betting", "hoeffding_bentkus"] = "betting"
     recall: Proportion = 0.95
     rate: Proportion = 0.2
     confidence: Proportion = 0.95

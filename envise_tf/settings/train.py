@@ -41,8 +41,8 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
     Args:
         out: folder of the run; default: runs/train- and the time.
         evaluate: evaluate the run at the end, as python -m envise_tf.evaluate does.
-        epsilon: largest disagreement with the teacher that the threshold may promise, among the images that the student
-            answers; a teacher that errs often needs a larger one.
+        epsilon: largest loss that the threshold may promise: the share of all images by which fewer answers are right
+            than the teacher's would be.
         held_back: most held-back images that agreement and threshold are measured on.
         with_twin: train the real-valued counterpart too, in RUN/twin, for phones without Larq Compute Engine.
         mixup: largest share of another image that is blended into each; the teacher answers the blend.
@@ -52,7 +52,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
 
     out: FilePath | None = None
     evaluate: bool = True
-    epsilon: Proportion = 0.05
+    epsilon: Proportion = 0.01
     held_back: HeldBack = 2000
     with_twin: bool = False
     mixup: Share = 0.0

@@ -7,6 +7,7 @@ import pytest
 from made_held_back import EPSILON, STEADY, held_back, most_violations
 from scipy import stats
 
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.promise import Kept, kept
 from envise_tf.deferral.rules import deferral_rule
 from envise_tf.deferral.threshold import Threshold
@@ -58,6 +59,18 @@ def test_kept_recall_counts_inliers_and_kept_rate_all():
     assert (rate.figure, rate.measured, rate.images, rate.holds) == ("deferral rate", 0.2, 100, True)
     assert not kept(threshold_at([21], "rate"), test).holds
     assert kept(threshold_at([40], "rate"), test).refuted
+
+
+def test_kept_accuracy_is_the_mean_regret_of_what_is_answered():
+    regret = np.where(np.arange(400) % 4 == 0, 0.04, 0).astype(np.float32)
+    test = HeldBack(np.arange(400.0), np.zeros(400, int), regret == 0, np.ones(400, bool), regret)
+    result = kept(threshold_at([200], "accuracy"), test)
+    assert (result.figure, result.promised, result.images, result.holds) == ("accuracy lost", 0.01, 400, True)
+    assert result.measured == pytest.approx(0.005)
+    assert 0 <= result.lower < 0.005 < result.upper < 0.03
+    assert not result.refuted
+    costly = HeldBack(test.score, test.student_class, regret == 0, test.is_inlier, np.where(regret, 0.4, 0))
+    assert kept(threshold_at([0], "accuracy"), costly).refuted
 
 
 def test_kept_leaves_out_classes_that_always_defer():

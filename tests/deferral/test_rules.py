@@ -6,6 +6,7 @@ import tensorflow as tf
 from made_held_back import DELTA, DRAWS, EMPTY, EPSILON, HUMP, STEADY, held_back, most_violations
 from scipy import stats
 
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.rules import CANDIDATES, binomial_tail, deferral_rule, least_images
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.errors import UserError
@@ -18,6 +19,85 @@ def naive_threshold(promising, epsilon):
     share = np.cumsum(~promising.agrees[order]) / np.arange(1, len(order) + 1)
     within = np.flatnonzero(share <= epsilon)
     return promising.score[order][within[-1]] if len(within) else np.inf
+
+
+# Accuracy
+
+
+def costing(score, regret):
+    """Images on which the student contradicts the teacher where it costs something, and nowhere else."""
+    costs = np.broadcast_to(np.float32(regret), np.shape(score))
+    return HeldBack(score, np.zeros(len(score), int), costs == 0, np.ones(len(score), bool), costs)
+
+
+def test_accuracy_by_hand():
+    # Of 308 images without a cost betting shows at most 1 %, of 307 not.
+    promising = costing(np.arange(308.0), 0)
+    threshold = chosen_threshold("accuracy", EMPTY, promising, 2)
+    assert threshold.values.tolist() == [0.0, 0.0]
+    assert threshold.promise == (
+        "answers are right at most 1 % less often than the teacher's, with confidence 95 %, as far as the teacher's "
+        "probabilities are right"
+    )
+    assert threshold.options == {"epsilon": 0.01, "confidence": 0.95, "bound": "betting"}
+    assert (threshold.coverage, threshold.disagreement, threshold.why_all_deferred) == (1.0, 0.0, None)
+
+    short = chosen_threshold("accuracy", EMPTY, promising.where(np.arange(307)), 2)
+    assert short.values.tolist() == [np.inf, np.inf]
+    assert short.why_all_deferred == (
+        "answering the 31 of 307 promising images with the highest scores is expected to lose 0 % of accuracy, which "
+        "does not show at most 1 % with confidence 95 %; about 308 such images would: hold back more, or allow a "
+        "larger loss"
+    )
+
+
+def test_the_bound_of_accuracy_is_an_option():
+    # 299 = log(0.05) / log(0.99), rounded up, as of the binomial test.
+    for images, value in ((299, 0.0), (298, np.inf)):
+        part = costing(np.arange(float(images)), 0)
+        assert chosen_threshold("accuracy", EMPTY, part, 1, bound="hoeffding_bentkus").values == [value]
+
+
+def test_accuracy_counts_what_an_answer_costs_over_all_images():
+    # The upper half costs nothing; each of the lower half costs 3 %, which makes 1.5 % of all.
+    promising = costing(np.repeat([1.0, 0.0], 1500), np.repeat([0.0, 0.03], 1500))
+    assert chosen_threshold("accuracy", EMPTY, promising, 1).values == [1.0]
+    assert chosen_threshold("accuracy", EMPTY, promising, 1, epsilon=0.02).values == [0.0]
+    rule = deferral_rule("accuracy", {})
+    assert rule.terms(promising, np.ones(3000, bool)).mean() == pytest.approx(0.015)
+    assert rule.terms(promising, promising.score >= 1).mean() == 0
+
+
+def test_accuracy_does_not_mind_that_images_come_class_by_class():
+    random = np.random.default_rng(2)
+    score = random.random(2000).astype(np.float32)
+    regret = np.where(random.random(2000) < 0.2 * (1 - score), random.uniform(0, 0.3, 2000), 0)
+    shuffled, in_order = costing(score, regret), np.argsort(regret)
+    coverage = [chosen_threshold("accuracy", EMPTY, shuffled.where(order), 1).coverage for order in (..., in_order)]
+    assert 0.3 < coverage[0] < 0.95
+    assert coverage[1] == pytest.approx(coverage[0], abs=0.1)
+
+
+def test_accuracy_says_how_many_images_the_surest_tenth_takes():
+    # Its costs as they are, repeated: so many images of the same kind make the promise.
+    score = np.arange(200.0)
+    promising = costing(score, np.where(score % 50 == 49, 0.1, 0))  # 2 costs of 10 % among the 20 of highest score
+    rule = deferral_rule("accuracy", {})
+    needed = rule.images_needed(EMPTY, promising, DELTA)
+    assert 308 < needed < 1000
+    assert np.isinf(chosen_threshold("accuracy", EMPTY, promising, 1).values).all()
+    more = costing(np.tile(score, 2 * needed // 200), np.tile(promising.regret, 2 * needed // 200))
+    assert chosen_threshold("accuracy", EMPTY, more, 1).coverage >= 0.1
+    hopeless = costing(score, 0.2)
+    assert rule.images_needed(EMPTY, hopeless, DELTA) is None
+    assert "lose 2 % of accuracy" in chosen_threshold("accuracy", EMPTY, hopeless, 1).why_all_deferred
+    assert "no number of such images would" in chosen_threshold("accuracy", EMPTY, hopeless, 1).why_all_deferred
+
+
+def test_accuracy_without_images_defers_everything():
+    threshold = chosen_threshold("accuracy", EMPTY, EMPTY, 3)
+    assert threshold.values.tolist() == [np.inf] * 3
+    assert threshold.why_all_deferred == "there is no image in the promising part: hold back more images"
 
 
 # Risk
@@ -327,6 +407,8 @@ def test_too_few_images_for_recall_or_rate_defer_everything():
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
+        ("accuracy", {"bound": "beting"}, "deferral rule: no bound is called beting: nearest: betting"),
+        ("accuracy", {"epsilon": 1.0}, "epsilon is 1.0, expected a share above 0 and below 1"),
         ("rsik", {}, "no deferral rule is called rsik: nearest: risk"),
         ("risk", {"epsilom": 0.1}, "deferral rule risk has no option epsilom: nearest: epsilon"),
         ("recall", {"epsilon": 0.1}, "deferral rule recall has no option epsilon"),

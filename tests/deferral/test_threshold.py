@@ -70,6 +70,17 @@ def test_per_class_splits_delta():
     assert values.tolist() == [np.inf, 1.0, 1.0]
 
 
+def test_accuracy_per_class_splits_delta():
+    # Without a cost at most 5 % is shown by 63 images at delta 5 %, and by 85 at 5 % / 3.
+    part = held_back(np.ones(84 + 85 + 86), student_class=np.repeat([0, 1, 2], [84, 85, 86]))
+    threshold = chosen_threshold("accuracy", part, part, 3, per_class=True, epsilon=0.05)
+    assert threshold.values.tolist() == [np.inf, 1.0, 1.0]
+    assert threshold.promise == (
+        "answers are right at most 5 % less often than the teacher's, in each of the 2 classes that it may answer "
+        "(3 in all), all at once, with confidence 95 %, as far as the teacher's probabilities are right"
+    )
+
+
 def test_per_class_says_why_no_class_is_answered():
     part = held_back(np.ones(40), student_class=np.arange(40) % 2)
     threshold = chosen_threshold("risk", part, part, 2, per_class=True)
@@ -83,7 +94,7 @@ def test_per_class_says_why_no_class_is_answered():
 # The threshold as a value
 
 
-@pytest.mark.parametrize("rule", ["risk", "recall", "rate"])
+@pytest.mark.parametrize("rule", ["accuracy", "risk", "recall", "rate"])
 @pytest.mark.parametrize("images", [0, 20, 500])
 def test_a_threshold_survives_json(rule, images):
     random = np.random.default_rng(images)

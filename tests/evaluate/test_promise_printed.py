@@ -28,7 +28,7 @@ def agreements(run):
 
 
 def test_a_promise_out_of_reach_is_told_with_what_helps_and_the_agreement_on_its_own_images(run, capsys):
-    main([str(run), "--epsilon", "0.001", "--score", "msp"])
+    main([str(run), "--rule", "risk", "--epsilon", "0.001", "--score", "msp"])
     printed = " ".join(capsys.readouterr().out.split())
     found = json.loads((run / "result.json").read_text())["evaluation"]
     images, of_all, of_its_classes = agreements(run)
@@ -38,6 +38,17 @@ def test_a_promise_out_of_reach_is_told_with_what_helps_and_the_agreement_on_its
     assert f"agreement on the {images} images of the promise: {100 * of_all:.1f} %" in printed
     assert "which does not show at most 0.1 % with confidence 95 %" in printed
     assert "what helps: a longer training (--windows of train); a larger --epsilon promises less" in printed
+
+
+def test_the_default_promise_and_what_helps_where_it_is_out_of_reach(run, capsys):
+    main([str(run), "--score", "msp"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "to which epsilon means another thing; --rule risk keeps that promise" in printed
+    found = json.loads((run / "result.json").read_text())["evaluation"]["threshold"]
+    assert found["options"] == {"epsilon": 0.01, "confidence": 0.95, "bound": "betting"}
+    assert "does not show at most 1 % with confidence 95 %" in found["why_all_deferred"]
+    assert "what helps: " in printed
+    assert "a larger --epsilon promises less" in printed
 
 
 def test_with_too_few_images_the_advice_names_flags_and_numbers(run, capsys):
