@@ -68,17 +68,18 @@ def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> Outlie
     return made("outlier score", SCORES, name, options or {})
 
 
-def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:
+def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> OutlierScore:
     """Returns the first of `DEFAULT_SCORES` that applies, fitted.
 
     Args:
         outputs: of the student, on n images.
-        pseudo_label: int64 (n,), as for `OutlierScore.fit`.
+        pseudo_label: int64 (n,), as for `OutlierScore.fit`, like the next.
+        regret: float32 (n,).
     """
     for name in DEFAULT_SCORES:
         score = outlier_score(name)
         try:
-            score.fit(outputs, pseudo_label)
+            score.fit(outputs, pseudo_label, regret)
         except NotApplicable:
             continue
         return score

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_held_back import fit
 from sklearn.metrics import roc_auc_score
 
 from envise_tf.deferral.scores import SCORES, NotApplicable, OutlierScore, load_score, outlier_score
@@ -95,7 +96,7 @@ def test_images_of_classes_that_the_student_lacks_are_no_inliers(name, held_back
     outputs, _ = held_back
     some = np.arange(5)
     with pytest.raises(NotApplicable, match=f"{name}: the teacher sees a class of the student's in 1 of 5 held-back"):
-        outlier_score(name).fit(outputs.chosen(some), np.array([-1, 2, -1, -1, -1]))
+        fit(outlier_score(name), outputs.chosen(some), np.array([-1, 2, -1, -1, -1]))
 
 
 def test_loaded_from_a_file_a_score_is_the_same_to_the_last_bit(each_score: OutlierScore, fresh: Outputs, tmp_path):
@@ -179,7 +180,7 @@ def test_vehicles_are_outliers_in_a_zoo(zoo, name, least):
     """By the scores that see more than how sure the student is of one of its 100 classes."""
     held_back, pseudo_label, inside, outside = zoo
     score = outlier_score(name)
-    score.fit(held_back, pseudo_label)
+    fit(score, held_back, pseudo_label)
     scores = [*score.score(inside), *score.score(outside)]
     assert roc_auc_score([1] * len(inside.logits) + [0] * len(outside.logits), scores) > least
 
