@@ -14,12 +14,15 @@ import numpy as np
 
 from envise_tf.deferral.scores.agreement import Agreement
 from envise_tf.deferral.scores.energy import Energy
+from envise_tf.deferral.scores.fdbd import Fdbd
 from envise_tf.deferral.scores.gen import Gen
 from envise_tf.deferral.scores.inlier_mass import InlierMass
 from envise_tf.deferral.scores.knn import Knn
 from envise_tf.deferral.scores.mahalanobis import Mahalanobis
+from envise_tf.deferral.scores.margin import Margin
 from envise_tf.deferral.scores.max_logit import MaxLogit
 from envise_tf.deferral.scores.msp import Msp
+from envise_tf.deferral.scores.nci import Nci
 from envise_tf.deferral.scores.odin import Odin
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.react import React
@@ -45,12 +48,15 @@ told best which images the teacher contradicts, and outliers much better than ms
 SCORES: dict[str, type[OutlierScore]] = {
     "agreement": Agreement,
     "energy": Energy,
+    "fdbd": Fdbd,
     "gen": Gen,
     "inlier_mass": InlierMass,
     "knn": Knn,
     "mahalanobis": Mahalanobis,
+    "margin": Margin,
     "max_logit": MaxLogit,
     "msp": Msp,
+    "nci": Nci,
     "odin": Odin,
     "react": React,
     "relative_mahalanobis": RelativeMahalanobis,

@@ -44,6 +44,11 @@ def test_max_logit_is_the_largest_logit():
     np.testing.assert_allclose(score_of("max_logit", LOGITS), LOGITS.max(axis=1), rtol=1e-6)
 
 
+def test_margin_is_the_log_odds_of_the_class_against_the_next():
+    p = np.sort(softmax(LOGITS, axis=1), axis=1)
+    np.testing.assert_allclose(score_of("margin", LOGITS), np.log(p[:, -1] / p[:, -2]), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
 def test_energy_is_the_smooth_maximum(temperature):
     expected = temperature * logsumexp(LOGITS / temperature, axis=1)
@@ -217,6 +222,44 @@ def test_react_that_clips_nothing_is_energy(fitted, fresh, held_back):
     np.testing.assert_allclose(
         fitted("react", percentile=100.0).score(inliers), outlier_score("energy").score(inliers), rtol=1e-5
     )
+
+
+def test_fdbd_is_how_far_a_feature_has_to_move_to_the_boundaries(fitted, held_back, fresh, student):
+    mean = known(held_back)[0].features.mean(axis=0, dtype=float)
+    kernel, expected = student.kernel.astype(float), []
+    for feature in fresh.features.astype(float):
+        logits = feature @ kernel + student.bias
+        p, moved = logits.argmax(), 0.0
+        for c in set(range(7)) - {p}:
+            normal = kernel[:, p] - kernel[:, c]
+            distance = abs(logits[p] - logits[c]) / np.linalg.norm(normal)
+            on_boundary = (feature - distance * normal / np.linalg.norm(normal)) @ kernel + student.bias
+            np.testing.assert_allclose(on_boundary[p], on_boundary[c])
+            moved += distance
+        expected.append(moved / np.linalg.norm(feature - mean))
+    np.testing.assert_allclose(fitted("fdbd").score(fresh), expected, rtol=1e-4)
+
+
+def test_fdbd_is_finite_at_the_mean_and_for_classes_that_share_their_weights():
+    dense, image = tf.keras.layers.Dense(3), tf.keras.Input((1, 1, 3), dtype="uint8")
+    student = tf.keras.Model(image, dense(tf.keras.layers.Flatten()(image)))
+    dense.set_weights([np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]]), np.zeros(3)])
+    outputs = Observer(student)(np.array([[4, 2, 0], [2, 0, 0]], np.uint8).reshape(2, 1, 1, 3))
+    score = outlier_score("fdbd")
+    fit(score, outputs, np.zeros(2, int))
+    # By hand: the mean is (3, 1, 0), sqrt(2) from both, and the boundary lies at x = y.
+    np.testing.assert_allclose(score.score(outputs), [1.0, 1.0], rtol=1e-6)
+    np.testing.assert_array_equal(score(tf.constant([[3.0, 3.0, 1.0]]), tf.constant([[3.0, 1.0, 0.0]])), [0.0])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01])
+def test_nci_is_the_projection_on_the_weights_of_the_class_and_the_norm(fitted, held_back, fresh, student, alpha):
+    mean, expected = known(held_back)[0].features.mean(axis=0, dtype=float), []
+    for feature, logits in zip(fresh.features.astype(float), fresh.logits, strict=True):
+        weights, off_mean = student.kernel[:, logits.argmax()].astype(float), feature - mean
+        cosine = weights @ off_mean / np.linalg.norm(weights) / np.linalg.norm(off_mean)
+        expected.append(np.linalg.norm(weights) * cosine + alpha * np.abs(feature).sum())
+    np.testing.assert_allclose(fitted("nci", alpha=alpha).score(fresh), expected, rtol=1e-4)
 
 
 def test_inlier_mass_is_the_probability_of_the_frequent_classes(held_back):
