@@ -33,12 +33,15 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from envise_tf.deferral.scores import load_score as load_score
     from envise_tf.deferral.scores.agreement import Agreement as Agreement
     from envise_tf.deferral.scores.energy import Energy as Energy
+    from envise_tf.deferral.scores.fdbd import Fdbd as Fdbd
     from envise_tf.deferral.scores.gen import Gen as Gen
     from envise_tf.deferral.scores.inlier_mass import InlierMass as InlierMass
     from envise_tf.deferral.scores.knn import Knn as Knn
     from envise_tf.deferral.scores.mahalanobis import Mahalanobis as Mahalanobis
+    from envise_tf.deferral.scores.margin import Margin as Margin
     from envise_tf.deferral.scores.max_logit import MaxLogit as MaxLogit
     from envise_tf.deferral.scores.msp import Msp as Msp
+    from envise_tf.deferral.scores.nci import Nci as Nci
     from envise_tf.deferral.scores.odin import Odin as Odin
     from envise_tf.deferral.scores.outputs import Observer as Observer
     from envise_tf.deferral.scores.outputs import Outputs as Outputs
@@ -115,12 +118,15 @@ _HOMES = {
     "load_score": "deferral.scores",
     "Agreement": "deferral.scores.agreement",
     "Energy": "deferral.scores.energy",
+    "Fdbd": "deferral.scores.fdbd",
     "Gen": "deferral.scores.gen",
     "InlierMass": "deferral.scores.inlier_mass",
     "Knn": "deferral.scores.knn",
     "Mahalanobis": "deferral.scores.mahalanobis",
+    "Margin": "deferral.scores.margin",
     "MaxLogit": "deferral.scores.max_logit",
     "Msp": "deferral.scores.msp",
+    "Nci": "deferral.scores.nci",
     "Odin": "deferral.scores.odin",
     "React": "deferral.scores.react",
     "RelativeMahalanobis": "deferral.scores.relative_mahalanobis",

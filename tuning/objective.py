@@ -41,7 +41,7 @@ def objective_figures(run: Run, faithful: float) -> dict[str, float]:
     networks = networks_of(finished)
     batches = finished.job.choosing_images(_BATCH).as_numpy_iterator()
     choosing = answers_on(batches, networks.student, networks.teacher, finished.teacher_classes)
-    seen = choosing.seen_by(fitted_default_score(choosing.outputs, choosing.pseudo_label))
+    seen = choosing.seen_by(fitted_default_score(choosing.outputs, choosing.pseudo_label, choosing.regret))
     flops = (float(macs(network).flops) for network in (finished.student, finished.job.teacher.model))
     return {
         "agreement": float(seen.agrees[seen.is_inlier].mean()),

@@ -57,7 +57,7 @@ class HeldBackImages:
         Raises:
             NotApplicable: the score has no meaning for this student or these images.
         """
-        score.fit(self.outputs, self.pseudo_label)
+        score.fit(self.outputs, self.pseudo_label, self.regret)
         return score
 
     def seen_by(self, score: OutlierScore) -> HeldBack:

@@ -165,7 +165,9 @@ def serving_student(
     observer = Observer(network)
     pseudo_labels = student_class_of(classes.tolist(), teacher_classes)
     seen = [(_observed(observer, part.images), pseudo_labels[part.teacher_class]) for part in (choosing, promising)]
-    score = fitted_default_score(*seen[0])
+    outputs, pseudo_label = seen[0]
+    # The teacher's probabilities are unknown here: where the two differ, the regret is the most that it can be.
+    score = fitted_default_score(outputs, pseudo_label, (outputs.logits.argmax(axis=-1) != pseudo_label).astype("f"))
     scored = _traced(score, network)
     fitting, calibration = (
         HeldBack.of(scored(outputs.logits, outputs.features).numpy(), outputs.logits.argmax(axis=-1), pseudo_label)

@@ -49,7 +49,7 @@ def test_the_regret_is_what_the_teacher_thinks_its_own_answer_better_by():
 def test_a_score_is_fitted_on_all_images_of_its_part():
     said = answers_on([IMAGES], Observer(STUDENT), TEACHER, CLASSES)
     score, by_hand = said.fitted(outlier_score("knn")), outlier_score("knn")
-    by_hand.fit(said.outputs, said.pseudo_label)
+    by_hand.fit(said.outputs, said.pseudo_label, said.regret)
     assert score.fitted.keys() == by_hand.fitted.keys() != set()
     for name, values in by_hand.fitted.items():
         np.testing.assert_array_equal(score.fitted[name], values)

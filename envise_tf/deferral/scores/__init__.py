@@ -14,12 +14,15 @@ import numpy as np
 
 from envise_tf.deferral.scores.agreement import Agreement
 from envise_tf.deferral.scores.energy import Energy
+from envise_tf.deferral.scores.fdbd import Fdbd
 from envise_tf.deferral.scores.gen import Gen
 from envise_tf.deferral.scores.inlier_mass import InlierMass
 from envise_tf.deferral.scores.knn import Knn
 from envise_tf.deferral.scores.mahalanobis import Mahalanobis
+from envise_tf.deferral.scores.margin import Margin
 from envise_tf.deferral.scores.max_logit import MaxLogit
 from envise_tf.deferral.scores.msp import Msp
+from envise_tf.deferral.scores.nci import Nci
 from envise_tf.deferral.scores.odin import Odin
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.react import React
@@ -45,12 +48,15 @@ told best which images the teacher contradicts, and outliers much better than ms
 SCORES: dict[str, type[OutlierScore]] = {
     "agreement": Agreement,
     "energy": Energy,
+    "fdbd": Fdbd,
     "gen": Gen,
     "inlier_mass": InlierMass,
     "knn": Knn,
     "mahalanobis": Mahalanobis,
+    "margin": Margin,
     "max_logit": MaxLogit,
     "msp": Msp,
+    "nci": Nci,
     "odin": Odin,
     "react": React,
     "relative_mahalanobis": RelativeMahalanobis,
@@ -68,17 +74,18 @@ def outlier_score(name: str, options: Mapping[str, Any] | None = None) -> Outlie
     return made("outlier score", SCORES, name, options or {})
 
 
-def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray) -> OutlierScore:
+def fitted_default_score(outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> OutlierScore:
     """Returns the first of `DEFAULT_SCORES` that applies, fitted.
 
     Args:
         outputs: of the student, on n images.
-        pseudo_label: int64 (n,), as for `OutlierScore.fit`.
+        pseudo_label: int64 (n,), as for `OutlierScore.fit`, like the next.
+        regret: float32 (n,).
     """
     for name in DEFAULT_SCORES:
         score = outlier_score(name)
         try:
-            score.fit(outputs, pseudo_label)
+            score.fit(outputs, pseudo_label, regret)
         except NotApplicable:
             continue
         return score

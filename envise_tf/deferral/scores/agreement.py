@@ -62,7 +62,7 @@ class Agreement(OutlierScore):
         if not self.inverse_penalty > 0:
             raise UserError(f"agreement: inverse_penalty {self.inverse_penalty}, expected more than 0")
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         agrees = outputs.logits.argmax(axis=-1) == pseudo_label
         if agrees.all() or not agrees.any():
             raise NotApplicable(

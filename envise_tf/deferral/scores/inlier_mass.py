@@ -45,7 +45,7 @@ class InlierMass(OutlierScore):
         if not 0 <= self.min_share < 1:
             raise UserError(f"inlier_mass: min_share {self.min_share}, expected at least 0 and less than 1")
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, label = self.known(outputs, pseudo_label)
         classes = inliers.logits.shape[-1]
         frequent = frequent_predictions(label, self.coverage, self.min_share)

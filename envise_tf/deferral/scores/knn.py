@@ -48,7 +48,7 @@ class Knn(OutlierScore):
         if not 0 < self.share <= 1:
             raise UserError(f"knn: share {self.share}, expected more than 0 and at most 1")
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, _ = self.known(outputs, pseudo_label)
         self.keep(bank=tf.math.l2_normalize(inliers.features, axis=-1).numpy())
 

@@ -66,7 +66,7 @@ class Mahalanobis(OutlierScore):
     defers them, which costs time and no accuracy.
     """
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, group = self.known(outputs, pseudo_label)
         centre, whitening, means = gaussians(inliers.features, group)
         self.keep(centre=centre, whitening=whitening, means=means)

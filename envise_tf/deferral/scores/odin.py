@@ -50,7 +50,7 @@ class Odin(OutlierScore):
         if not self.temperature > 0:
             raise UserError(f"odin: temperature {self.temperature}, expected more than 0")
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         """Chooses the magnitude with the largest mean score on held-back images of known classes."""
         inliers, _ = self.known(outputs, pseudo_label)
         inliers = inliers.chosen(np.arange(len(inliers.images)) < FIT_IMAGES)

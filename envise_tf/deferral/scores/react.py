@@ -44,7 +44,7 @@ class React(OutlierScore):
         if not 0 < self.percentile <= 100:
             raise UserError(f"react: percentile {self.percentile}, expected more than 0 and at most 100")
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, _ = self.known(outputs, pseudo_label)
         limit = np.percentile(inliers.features, self.percentile)
         self.keep(kernel=outputs.observer.kernel, bias=outputs.observer.bias, limit=limit)

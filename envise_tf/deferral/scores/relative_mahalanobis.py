@@ -32,7 +32,7 @@ def relative_mahalanobis(to_class: tf.Tensor, to_all: tf.Tensor) -> tf.Tensor:
 class RelativeMahalanobis(OutlierScore):
     """The Mahalanobis distance to all classes together, less that to the nearest class."""
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, group = self.known(outputs, pseudo_label)
         if (group == group[0]).all():
             raise NotApplicable(

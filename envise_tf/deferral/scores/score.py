@@ -51,13 +51,14 @@ class OutlierScore(abc.ABC):
         """The options that the score was made with, by name."""
         return {option.name: getattr(self, option.name) for option in fields(self) if option.init}
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:  # noqa: B027 - most scores need none
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:  # noqa: B027 - most scores need none
         """Finds out what the formula has to know; nothing, unless a subclass says otherwise. No label is used.
 
         Args:
             outputs: n held-back images of the stream.
             pseudo_label: int64 (n,), the student's class of the teacher's prediction, -1 where the teacher predicts
                 a class that the student does not have.
+            regret: float32 (n,), 0..1, of the student's answers, see `deferral.regret`.
 
         Raises:
             NotApplicable: the score has no meaning here.

@@ -61,7 +61,7 @@ class Vim(OutlierScore):
         if not 0 < self.share < 1:
             raise UserError(f"vim: share {self.share}, expected more than 0 and less than 1")
 
-    def fit(self, outputs: Outputs, pseudo_label: np.ndarray) -> None:
+    def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, _ = self.known(outputs, pseudo_label)
         kernel, bias = (array.astype(np.float64) for array in (outputs.observer.kernel, outputs.observer.bias))
         origin = -np.linalg.pinv(kernel.T) @ bias

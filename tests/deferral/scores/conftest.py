@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_held_back import fit
 
 from envise_tf.deferral.scores import SCORES, OutlierScore, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
@@ -67,7 +68,7 @@ def fitted(held_back: tuple[Outputs, np.ndarray]) -> Callable[..., OutlierScore]
             pseudo_label = np.where(pseudo_label < 5, pseudo_label, -1)
         score = outlier_score(name, options)
         some = slice(20) if name == "odin" else slice(None)
-        score.fit(outputs.chosen(np.arange(len(pseudo_label))[some]), pseudo_label[some])
+        fit(score, outputs.chosen(np.arange(len(pseudo_label))[some]), pseudo_label[some])
         return score
 
     return make

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_held_back import fit
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from scipy.special import logsumexp, softmax
 from sklearn.covariance import LedoitWolf
@@ -41,6 +42,11 @@ def test_msp_is_the_largest_softmax():
 
 def test_max_logit_is_the_largest_logit():
     np.testing.assert_allclose(score_of("max_logit", LOGITS), LOGITS.max(axis=1), rtol=1e-6)
+
+
+def test_margin_is_the_log_odds_of_the_class_against_the_next():
+    p = np.sort(softmax(LOGITS, axis=1), axis=1)
+    np.testing.assert_allclose(score_of("margin", LOGITS), np.log(p[:, -1] / p[:, -2]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 10.0])
@@ -92,7 +98,7 @@ def test_odin_takes_the_magnitude_that_raises_the_mean_score_of_known_images_mos
         for size in MAGNITUDES
     ]
     score = outlier_score("odin", {"temperature": 20.0})
-    score.fit(outputs, pseudo_label)
+    fit(score, outputs, pseudo_label)
     assert float(score.fitted["magnitude"]) == MAGNITUDES[int(np.argmax(means))]
 
 
@@ -127,7 +133,7 @@ def test_a_class_without_an_image_has_no_mean_and_its_images_lie_far_off(held_ba
     inliers, label = known(held_back)
     label_without_0 = np.where(label == 0, -1, label)
     score = outlier_score("mahalanobis")
-    score.fit(inliers, label_without_0)
+    fit(score, inliers, label_without_0)
     assert score.fitted["means"].shape[0] == 6
     scores, is_0 = score.score(fresh), fresh.logits.argmax(axis=1) == 0
     assert np.median(scores[is_0]) < np.quantile(scores[~is_0], 0.1)
@@ -139,7 +145,7 @@ def test_few_images_and_channels_that_never_fire_give_a_finite_distance(held_bac
     few = Outputs(outputs.images, outputs.logits, features, outputs.observer).chosen(np.arange(12))
     for name in ("mahalanobis", "relative_mahalanobis"):
         score = outlier_score(name)
-        score.fit(few, label[:12])
+        fit(score, few, label[:12])
         assert np.isfinite(score.score(fresh)).all()
 
 
@@ -147,13 +153,13 @@ def test_few_images_and_channels_that_never_fire_give_a_finite_distance(held_bac
 def test_images_that_are_all_alike_fit_nothing(name, held_back):
     outputs, _ = known(held_back)
     with pytest.raises(NotApplicable, match="held-back images"):
-        outlier_score(name).fit(outputs.chosen(np.zeros(9, int)), np.zeros(9, int))
+        fit(outlier_score(name), outputs.chosen(np.zeros(9, int)), np.zeros(9, int))
 
 
 def test_one_class_is_no_case_for_the_relative_distance(held_back):
     outputs, label = held_back
     with pytest.raises(NotApplicable, match="one class for all held-back images, expected at least two"):
-        outlier_score("relative_mahalanobis").fit(outputs, np.full_like(label, 3))
+        fit(outlier_score("relative_mahalanobis"), outputs, np.full_like(label, 3))
 
 
 @pytest.mark.parametrize(("share", "k"), [(0.001, 1), (0.05, 8), (1.0, 141)])
@@ -191,7 +197,7 @@ def test_vim_takes_off_what_the_principal_components_leave(fitted, held_back, fr
 def test_vim_keeps_fewer_components_than_half_the_images(held_back):
     outputs, label = known(held_back)
     score = outlier_score("vim", {"share": 0.9})
-    score.fit(outputs.chosen(np.arange(11)), label[:11])
+    fit(score, outputs.chosen(np.arange(11)), label[:11])
     assert score.fitted["residual"].shape == (len(score.fitted["origin"]), len(score.fitted["origin"]) - 5)
 
 
@@ -199,7 +205,7 @@ def test_vim_asks_for_logits_above_zero(held_back):
     outputs, label = known(held_back)
     low = Outputs(outputs.images, outputs.logits - 100, outputs.features, outputs.observer)
     with pytest.raises(NotApplicable, match=r"mean largest logit of -9.*expected both above 0; take energy"):
-        outlier_score("vim").fit(low, label)
+        fit(outlier_score("vim"), low, label)
 
 
 @pytest.mark.parametrize("percentile", [50.0, 90.0])
@@ -218,11 +224,49 @@ def test_react_that_clips_nothing_is_energy(fitted, fresh, held_back):
     )
 
 
+def test_fdbd_is_how_far_a_feature_has_to_move_to_the_boundaries(fitted, held_back, fresh, student):
+    mean = known(held_back)[0].features.mean(axis=0, dtype=float)
+    kernel, expected = student.kernel.astype(float), []
+    for feature in fresh.features.astype(float):
+        logits = feature @ kernel + student.bias
+        p, moved = logits.argmax(), 0.0
+        for c in set(range(7)) - {p}:
+            normal = kernel[:, p] - kernel[:, c]
+            distance = abs(logits[p] - logits[c]) / np.linalg.norm(normal)
+            on_boundary = (feature - distance * normal / np.linalg.norm(normal)) @ kernel + student.bias
+            np.testing.assert_allclose(on_boundary[p], on_boundary[c])
+            moved += distance
+        expected.append(moved / np.linalg.norm(feature - mean))
+    np.testing.assert_allclose(fitted("fdbd").score(fresh), expected, rtol=1e-4)
+
+
+def test_fdbd_is_finite_at_the_mean_and_for_classes_that_share_their_weights():
+    dense, image = tf.keras.layers.Dense(3), tf.keras.Input((1, 1, 3), dtype="uint8")
+    student = tf.keras.Model(image, dense(tf.keras.layers.Flatten()(image)))
+    dense.set_weights([np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0]]), np.zeros(3)])
+    outputs = Observer(student)(np.array([[4, 2, 0], [2, 0, 0]], np.uint8).reshape(2, 1, 1, 3))
+    score = outlier_score("fdbd")
+    fit(score, outputs, np.zeros(2, int))
+    # By hand: the mean is (3, 1, 0), sqrt(2) from both, and the boundary lies at x = y.
+    np.testing.assert_allclose(score.score(outputs), [1.0, 1.0], rtol=1e-6)
+    np.testing.assert_array_equal(score(tf.constant([[3.0, 3.0, 1.0]]), tf.constant([[3.0, 1.0, 0.0]])), [0.0])
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.01])
+def test_nci_is_the_projection_on_the_weights_of_the_class_and_the_norm(fitted, held_back, fresh, student, alpha):
+    mean, expected = known(held_back)[0].features.mean(axis=0, dtype=float), []
+    for feature, logits in zip(fresh.features.astype(float), fresh.logits, strict=True):
+        weights, off_mean = student.kernel[:, logits.argmax()].astype(float), feature - mean
+        cosine = weights @ off_mean / np.linalg.norm(weights) / np.linalg.norm(off_mean)
+        expected.append(np.linalg.norm(weights) * cosine + alpha * np.abs(feature).sum())
+    np.testing.assert_allclose(fitted("nci", alpha=alpha).score(fresh), expected, rtol=1e-4)
+
+
 def test_inlier_mass_is_the_probability_of_the_frequent_classes(held_back):
     outputs, _ = held_back
     label = np.array([0] * 50 + [2] * 40 + [5] * 9 + [6] + [-1] * 100)
     score = outlier_score("inlier_mass", {"coverage": 0.95})
-    score.fit(outputs, label)
+    fit(score, outputs, label)
     np.testing.assert_array_equal(score.fitted["is_frequent"], [1, 0, 1, 0, 0, 1, 0])
     expected = softmax(outputs.logits.astype(float), axis=1)[:, [0, 2, 5]].sum(axis=1)
     np.testing.assert_allclose(score.score(outputs), expected, rtol=1e-5)
@@ -231,9 +275,9 @@ def test_inlier_mass_is_the_probability_of_the_frequent_classes(held_back):
 def test_inlier_mass_needs_classes_that_are_rare(held_back):
     outputs, _ = held_back
     with pytest.raises(NotApplicable, match="7 of the student's 7 classes are frequent, expected some and not all"):
-        outlier_score("inlier_mass").fit(outputs, np.arange(200) % 7)
+        fit(outlier_score("inlier_mass"), outputs, np.arange(200) % 7)
     with pytest.raises(NotApplicable, match="0 of the student's 7 classes are frequent"):
-        outlier_score("inlier_mass", {"min_share": 0.5}).fit(outputs, np.arange(200) % 7)
+        fit(outlier_score("inlier_mass", {"min_share": 0.5}), outputs, np.arange(200) % 7)
 
 
 @pytest.mark.parametrize("inverse_penalty", [0.01, 10.0])
@@ -256,7 +300,7 @@ def test_agreement_counts_a_class_that_the_student_lacks_as_disagreement(held_ba
     scores = []
     for other in (-1, (right + 1) % 7):
         score = outlier_score("agreement")
-        score.fit(outputs, np.where(sure, right, other))
+        fit(score, outputs, np.where(sure, right, other))
         scores.append(score.score(outputs))
     np.testing.assert_array_equal(*scores)
     assert scores[0][sure].mean() > scores[0][~sure].mean() + 0.2
@@ -267,7 +311,7 @@ def test_agreement_has_to_see_both(held_back):
     right = outputs.logits.argmax(axis=1)
     for label, count in ((right, 200), ((right + 1) % 7, 0), (np.full_like(right, -1), 0)):
         with pytest.raises(NotApplicable, match=f"agree on {count} of 200 held-back images, expected some and not all"):
-            outlier_score("agreement").fit(outputs, label)
+            fit(outlier_score("agreement"), outputs, label)
 
 
 def outputs_of(features) -> Outputs:
@@ -297,6 +341,6 @@ def outputs_of(features) -> Outputs:
 def test_scores_are_those_of_pytorch_ood(name, options):
     """Seven images; where the values come from is written beside them."""
     score = outlier_score(name, options)
-    score.fit(outputs_of(PYTORCH_OOD["held_back"]), np.zeros(24, np.int64))
+    fit(score, outputs_of(PYTORCH_OOD["held_back"]), np.zeros(24, np.int64))
     found = score.score(outputs_of(PYTORCH_OOD["features"]))
     np.testing.assert_allclose(found, PYTORCH_OOD["scores"][name], rtol=1e-4, atol=1e-5)

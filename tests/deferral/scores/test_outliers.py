@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tensorflow as tf
+from made_held_back import fit
 from sklearn.metrics import roc_auc_score
 
 from envise_tf.deferral.scores import SCORES, NotApplicable, OutlierScore, load_score, outlier_score
@@ -23,7 +24,18 @@ class Smallest(OutlierScore):
         return -self.factor * tf.reduce_min(logits, axis=-1)
 
 
-FITTED = {"agreement", "inlier_mass", "knn", "mahalanobis", "odin", "react", "relative_mahalanobis", "vim"}
+FITTED = {
+    "agreement",
+    "fdbd",
+    "inlier_mass",
+    "knn",
+    "mahalanobis",
+    "nci",
+    "odin",
+    "react",
+    "relative_mahalanobis",
+    "vim",
+}
 
 
 def bits(score: np.ndarray) -> np.ndarray:
@@ -32,7 +44,7 @@ def bits(score: np.ndarray) -> np.ndarray:
 
 
 def test_scores_are_called_as_their_files():
-    assert set(SCORES) == FITTED | {"energy", "gen", "max_logit", "msp"}
+    assert set(SCORES) == FITTED | {"energy", "gen", "margin", "max_logit", "msp"}
     for name in SCORES:
         score = outlier_score(name)
         assert type(score).__module__ == f"envise_tf.deferral.scores.{name}"
@@ -77,6 +89,7 @@ def test_a_line_in_the_table_makes_a_new_score(tmp_path, monkeypatch, fresh):
         ("inlier_mass", {"coverage": 0.0}, "coverage 0.0, expected more than 0 and at most 1"),
         ("inlier_mass", {"min_share": 1.0}, "min_share 1.0, expected at least 0 and less than 1"),
         ("agreement", {"inverse_penalty": 0.0}, "inverse_penalty 0.0, expected more than 0"),
+        ("nci", {"alpha": -0.1}, "alpha -0.1, expected at least 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(name, options, message):
@@ -90,12 +103,12 @@ def test_a_score_that_is_not_fitted_says_so(name, fresh):
         outlier_score(name).score(fresh)
 
 
-@pytest.mark.parametrize("name", ["knn", "mahalanobis", "odin", "react", "relative_mahalanobis", "vim", "inlier_mass"])
+@pytest.mark.parametrize("name", sorted(FITTED - {"agreement"}))
 def test_images_of_classes_that_the_student_lacks_are_no_inliers(name, held_back):
     outputs, _ = held_back
     some = np.arange(5)
     with pytest.raises(NotApplicable, match=f"{name}: the teacher sees a class of the student's in 1 of 5 held-back"):
-        outlier_score(name).fit(outputs.chosen(some), np.array([-1, 2, -1, -1, -1]))
+        fit(outlier_score(name), outputs.chosen(some), np.array([-1, 2, -1, -1, -1]))
 
 
 def test_loaded_from_a_file_a_score_is_the_same_to_the_last_bit(each_score: OutlierScore, fresh: Outputs, tmp_path):
@@ -179,7 +192,7 @@ def test_vehicles_are_outliers_in_a_zoo(zoo, name, least):
     """By the scores that see more than how sure the student is of one of its 100 classes."""
     held_back, pseudo_label, inside, outside = zoo
     score = outlier_score(name)
-    score.fit(held_back, pseudo_label)
+    fit(score, held_back, pseudo_label)
     scores = [*score.score(inside), *score.score(outside)]
     assert roc_auc_score([1] * len(inside.logits) + [0] * len(outside.logits), scores) > least
 
