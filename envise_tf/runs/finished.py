@@ -18,12 +18,15 @@ from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
 from envise_tf.networks.loading import Classifier
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
+from envise_tf.prior.adapted import PriorShift
 from envise_tf.run import Run
-from envise_tf.runs.job import Job, adapted_job, found_job
+from envise_tf.runs.job import Job, found_job
 from envise_tf.settings import TrainSettings, settings_of_run
 
 SCORE_FILE = "score.npz"
 THRESHOLD_FILE = "threshold.json"
+
+_SAME_LOGIT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
         data_dir: where data sets are prepared; None takes the run's own setting.
 
     Raises:
-        UserError: the folder holds no finished run, or its images are gone.
+        UserError: the folder holds no finished run, its images are gone, or its teacher is adapted otherwise than its
+            prior.json says.
     """
     run = Run(Path(folder))
     _require_finished(run)
@@ -85,10 +89,25 @@ def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
         settings, teacher=folder, teacher_classes=None, calibrate=None, data_dir=data_dir or settings.data_dir
     )
     job, adaptation = found_job(settings), stored_adaptation(run)
-    if adaptation is not None:
-        job = adapted_job(job, adaptation)
+    _require_same_adaptation(run, job.teacher.model.layers[-1], adaptation)
     student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
     return FinishedRun(run, job, student, run.read_json("classes.json")["teacher_classes"], adaptation)
+
+
+def _require_same_adaptation(run: Run, last: tf.keras.layers.Layer, adaptation: Adaptation | None) -> None:
+    """Returns if the last layer of the run's teacher adds what its file says."""
+    if isinstance(last, PriorShift) != (adaptation is not None):
+        missing = PRIOR_FILE if adaptation is None else "layer that adapts it"
+        raise UserError(f"the teacher of {run.folder} is adapted, but there is no {missing}: train the run again")
+    if adaptation is None:
+        return
+    said = np.append(adaptation.log_ratio + adaptation.calibration.bias, adaptation.calibration.temperature)
+    does = np.append(last.bias.numpy() + last.log_ratio.numpy(), last.temperature.numpy())
+    if said.shape != does.shape or not np.allclose(said, does, atol=_SAME_LOGIT):
+        raise UserError(
+            f"{run.folder / PRIOR_FILE} has another temperature, bias or prior than {run.folder / 'teacher.keras'}: "
+            "expected both of one training; train the run again"
+        )
 
 
 def stored_adaptation(run: Run) -> Adaptation | None:

@@ -101,7 +101,7 @@ def found_job(settings: TrainSettings) -> Job:
     teacher = fitted_to(stream.source if tested is None else tested, teacher, settings.teacher)
     names = ((), "") if tested is None else (tested.class_names, tested.name)
     teacher = with_class_names(teacher, settings.teacher, *names)
-    teacher = dataclasses.replace(teacher, model=ending_in_logits(raw_teacher(teacher.model)))
+    teacher = dataclasses.replace(teacher, model=ending_in_logits(teacher.model))
     if settings.calibrate is not None:
         labelled = labelled_by(settings.calibrate, teacher, stream.source.size or 0)
         teacher = dataclasses.replace(teacher, labelled=labelled)
@@ -121,6 +121,11 @@ def found_adaptation(job: Job) -> Adaptation:
     if not logits:
         raise UserError(f"{job.stream.source.name} has no stream images of the classes asked for: add some")
     return adaptation_to(np.concatenate(logits), job.teacher.labelled)
+
+
+def raw_job(job: Job) -> Job:
+    """Returns the job with the teacher that its teacher was before another run adapted it to another stream."""
+    return dataclasses.replace(job, teacher=dataclasses.replace(job.teacher, model=raw_teacher(job.teacher.model)))
 
 
 def adapted_job(job: Job, adaptation: Adaptation) -> Job:

@@ -27,7 +27,7 @@ from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run, provenance
 from envise_tf.runs.finished import stored_adaptation
 from envise_tf.runs.fitting import found_replicas, opened_run
-from envise_tf.runs.job import Job, adapted_job, found_adaptation, found_job, learned_classes
+from envise_tf.runs.job import Job, adapted_job, found_adaptation, found_job, learned_classes, raw_job
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
 
@@ -90,7 +90,7 @@ def _distilled(
     until: int | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
 ) -> Run:
-    job = found_job(settings)
+    job = raw_job(found_job(settings))
     with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
         adaptation = stored_adaptation(run) if resumed else _found_adaptation(job)

@@ -122,5 +122,5 @@ def test_a_prior_that_is_not_the_networks_is_refused(adapted_run, tmp_path, caps
     words = [str(run), "--out", str(tmp_path / "bundle")]
     assert "has another temperature, bias or prior than" in error_line(capsys, main, words)
     (run / "prior.json").unlink()
-    assert "is adapted, but there is no" in error_line(capsys, main, words)
+    assert "is adapted, but there is no prior.json" in error_line(capsys, main, words)
     assert not (tmp_path / "bundle").exists()
