@@ -16,6 +16,8 @@ from envise_tf.prior.shift import adapted_logits, log_prior_ratio, uniform_prior
 PRIOR_FILE = "prior.json"
 """Where a run keeps it."""
 
+_SHARES = ("source_prior", "estimate", "lower", "upper")
+
 _STREAM_SHARE = 0.5
 """How far the temperature goes from the plain one to that under the stream's prior; see `calibrated_on_stream`."""
 
@@ -25,29 +27,41 @@ _PSEUDO_ERRORS = 8
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """How a teacher is adapted to a stream: z / T + b + log(pi / pi0).
+    """How a teacher is adapted to a stream: z / T + b + log(pi' / pi0).
+
+    pi' = (1 - r) pi + r pi0 is the prior in use, with r the share of the stream that is expected to come from classes
+    that it has not shown yet (our choice). With the estimate alone a class that it knows nothing of would all but never
+    be answered, and outliers are what the teacher is asked about. At r = 5 % the six CIFAR-100 scenarios lost 0.2
+    points on inliers on average, and a third to half of the outliers were answered rightly instead of 3 %.
 
     Attributes:
         calibration: T and b.
         source_prior: float64 (classes,), pi0, the shares that the teacher was trained with.
-        prior: float64 (classes,), pi, the stream's estimated shares.
+        estimate: float64 (classes,), pi, the stream's estimated shares.
         lower: float64 (classes,), lower ends of their 95 % intervals.
         upper: float64 (classes,), upper ends.
+        outlier_rate: r, in [0, 1).
         images: of the stream, that the estimate rests on.
         calibration_images: labelled images that T and b rest on; 0 where T = 1 and b = 0 for want of any.
     """
 
     calibration: Calibration
     source_prior: np.ndarray
-    prior: np.ndarray
+    estimate: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
+    outlier_rate: float
     images: int
     calibration_images: int
 
     @property
+    def prior(self) -> np.ndarray:
+        """pi', the prior in use, float64 (classes,)."""
+        return (1 - self.outlier_rate) * self.estimate + self.outlier_rate * self.source_prior
+
+    @property
     def log_ratio(self) -> np.ndarray:
-        """log(pi / pi0), float64 (classes,), finite."""
+        """log(pi' / pi0), float64 (classes,), finite."""
         return log_prior_ratio(self.prior, self.source_prior)
 
     def logits(self, logits: np.ndarray) -> np.ndarray:
@@ -61,22 +75,23 @@ class Adaptation:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as JSON takes it."""
-        shares = {name: getattr(self, name).tolist() for name in ("source_prior", "prior", "lower", "upper")}
-        counts = {"images": self.images, "calibration_images": self.calibration_images}
-        return {**self.calibration.to_dict(), **shares, **counts}
+        shares = {name: getattr(self, name).tolist() for name in ("prior", *_SHARES)}
+        rest = {name: getattr(self, name) for name in ("outlier_rate", "images", "calibration_images")}
+        return {**self.calibration.to_dict(), **shares, **rest}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Adaptation:
         """Returns the adaptation that `as_dict` was called on."""
-        source_prior, prior, lower, upper = (
-            np.array(values[name], np.float64) for name in ("source_prior", "prior", "lower", "upper")
-        )
-        calibration = Calibration.from_dict(values)
-        return cls(calibration, source_prior, prior, lower, upper, values["images"], values["calibration_images"])
+        shares = (np.array(values[name], np.float64) for name in _SHARES)
+        rest = (values[name] for name in ("outlier_rate", "images", "calibration_images"))
+        return cls(Calibration.from_dict(values), *shares, *rest)
 
 
 def adaptation_to(
-    stream_logits: np.ndarray, labelled: LabelledLogits | None = None, source_prior: np.ndarray | None = None
+    stream_logits: np.ndarray,
+    labelled: LabelledLogits | None = None,
+    source_prior: np.ndarray | None = None,
+    outlier_rate: float = 0.05,
 ) -> Adaptation:
     """Returns how a teacher is adapted to a stream, found without a label of it.
 
@@ -89,6 +104,7 @@ def adaptation_to(
         stream_logits: float (n, classes), the teacher's, of n > 0 images of the stream.
         labelled: images that the teacher was not trained on; None or none of them leaves it uncalibrated.
         source_prior: float (classes,), the shares that the teacher was trained with, above 0; None for equal ones.
+        outlier_rate: share of the stream that is expected to come from classes that it has not shown yet, in [0, 1).
 
     Raises:
         UserError: logits that are not finite, or labelled images of fewer than two classes.
@@ -97,14 +113,14 @@ def adaptation_to(
     source_prior = uniform_prior(classes) if source_prior is None else source_prior
     if labelled is None or not len(labelled):
         calibration, count = Calibration.identity(classes), 0
-        prior = estimated_prior(stream_logits, source_prior).prior
+        estimate = estimated_prior(stream_logits, source_prior).prior
     else:
-        calibration, prior = calibrated_on_stream(
+        calibration, estimate = calibrated_on_stream(
             labelled.logits, labelled.labels, stream_logits, source_prior, _careful_temperature, _STREAM_SHARE
         )
         count = len(labelled)
-    lower, upper = prior_interval(calibration.logits(stream_logits), prior, source_prior, seed=0)
-    return Adaptation(calibration, source_prior, prior, lower, upper, len(stream_logits), count)
+    lower, upper = prior_interval(calibration.logits(stream_logits), estimate, source_prior, seed=0)
+    return Adaptation(calibration, source_prior, estimate, lower, upper, outlier_rate, len(stream_logits), count)
 
 
 def _careful_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None) -> Calibration:

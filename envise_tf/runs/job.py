@@ -120,7 +120,7 @@ def found_adaptation(job: Job) -> Adaptation:
     logits = [job.teacher(images) for images in shown]
     if not logits:
         raise UserError(f"{job.stream.source.name} has no stream images of the classes asked for: add some")
-    return adaptation_to(np.concatenate(logits), job.teacher.labelled)
+    return adaptation_to(np.concatenate(logits), job.teacher.labelled, outlier_rate=job.settings.outlier_rate)
 
 
 def raw_job(job: Job) -> Job:
@@ -151,7 +151,9 @@ def learned_classes(job: Job, adaptation: Adaptation | None) -> list[int]:
         classes = [_teacher_class(job, name) for name in job.scenario.inlier]
     else:
         assert adaptation is not None, "frequent classes are found in the stream's prior"
-        classes = frequent_classes(adaptation.prior, adaptation.lower, settings.coverage, settings.min_share).tolist()
+        classes = frequent_classes(
+            adaptation.estimate, adaptation.lower, settings.coverage, settings.min_share
+        ).tolist()
     if len(classes) < 2:
         raise UserError(
             f"the teacher sees {len(classes)} class(es) often enough: expected at least 2; "

@@ -39,6 +39,8 @@ class TeacherSettings(Checked):
         teacher_classes: text file with one class name per line, for a teacher of your own.
         teacher_range: pixel values that a teacher of your own expects; raw is 0..255, unit 0..1, symmetric -1..1.
         adapt: use the teacher adapted to the class shares of the stream; false takes it as it comes, as papers do.
+        outlier_rate: share of the stream that is expected to come from classes that it has not shown yet; the adapted
+            teacher keeps this chance for them.
         calibrate: folder of labelled images, in one sub-folder per class, that a teacher of your own was not trained
             on; its confidence is corrected by them.
     """
@@ -47,6 +49,7 @@ class TeacherSettings(Checked):
     teacher_classes: FilePath | None = None
     teacher_range: Literal["raw", "unit", "symmetric", "torch", "caffe"] = "raw"
     adapt: bool = True
+    outlier_rate: NotAll = 0.05
     calibrate: FilePath | None = None
 
 

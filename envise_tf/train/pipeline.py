@@ -148,7 +148,7 @@ def _prior_figures(adaptation: Adaptation | None) -> dict[str, Any]:
     """Returns what result.json says of the prior; nothing where none was estimated."""
     if adaptation is None:
         return {}
-    shares = adaptation.prior[adaptation.prior > 0]
+    shares = adaptation.estimate[adaptation.estimate > 0]
     figures = {
         "images": adaptation.images,
         "temperature": adaptation.calibration.temperature,

@@ -49,9 +49,17 @@ def adapted_run(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     calibration = Calibration(8.0, (0.5, 0.25, -0.25, 0, 0, 0.125, -0.125, -0.5, 0, 0))
     teacher = tf.keras.models.load_model(run / "teacher.keras", compile=False)
     adapted_teacher(teacher, calibration, log_prior_ratio(prior, source)).save(run / "teacher.keras")
-    found = {"prior": prior, "lower": prior / 2, "upper": np.minimum(2 * prior, 1), "source_prior": source}
+    found = {
+        "prior": prior,
+        "estimate": prior,
+        "lower": prior / 2,
+        "upper": np.minimum(2 * prior, 1),
+        "source_prior": source,
+    }
     written = calibration.to_dict() | {name: shares.tolist() for name, shares in found.items()}
-    (run / "prior.json").write_text(json.dumps(written | {"images": 700, "calibration_images": 90}))
+    (run / "prior.json").write_text(
+        json.dumps(written | {"outlier_rate": 0.0, "images": 700, "calibration_images": 90})
+    )
     return run
 
 

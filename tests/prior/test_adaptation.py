@@ -44,7 +44,19 @@ def test_labelled_images_tell_how_sure_the_adapted_teacher_may_be(sharpness):
     assert adaptation.calibration_images == 3000
     assert confidence(adapted) == pytest.approx(accuracy(adapted), abs=0.03)
     # What comes out is the same however sharp the teacher's logits are.
-    np.testing.assert_allclose(adaptation.prior, adaptation_to(STREAM, LABELLED).prior, atol=0.01)
+    np.testing.assert_allclose(adaptation.estimate, adaptation_to(STREAM, LABELLED).estimate, atol=0.01)
+
+
+def test_classes_that_the_stream_has_not_shown_keep_the_chance_that_they_are_given():
+    unseen = np.flatnonzero(PRIOR == 0)
+    logits, truth = TEACHER.draw(np.bincount(unseen, minlength=CLASSES) / len(unseen), 500, seed=3)
+    kept, alone = adaptation_to(STREAM, outlier_rate=0.05), adaptation_to(STREAM, outlier_rate=0.0)
+    assert kept.prior.sum() == pytest.approx(1)
+    assert (kept.prior >= 0.05 / CLASSES - 1e-12).all()
+    np.testing.assert_array_equal(alone.prior, alone.estimate)
+    answered = [np.mean(each.logits(logits).argmax(axis=1) == truth) for each in (kept, alone)]
+    assert answered[0] > answered[1] + 0.1
+    assert accuracy(kept.logits(STREAM)) > accuracy(alone.logits(STREAM)) - 0.01
 
 
 def test_without_labelled_images_the_teacher_is_taken_at_its_word():
@@ -62,8 +74,8 @@ def test_labelled_images_without_a_wrong_answer_say_little():
 
 def test_the_interval_holds_the_estimate():
     adaptation = adaptation_to(STREAM)
-    assert (adaptation.lower <= adaptation.prior + 1e-3).all()
-    assert (adaptation.prior - 1e-3 <= adaptation.upper).all()
+    assert (adaptation.lower <= adaptation.estimate + 1e-3).all()
+    assert (adaptation.estimate - 1e-3 <= adaptation.upper).all()
     # It is that of the images' draw alone, not of the teacher's errors.
     occurs = PRIOR > 0
     assert np.mean((adaptation.lower <= PRIOR)[occurs] & (adaptation.upper >= PRIOR)[occurs]) > 0.7

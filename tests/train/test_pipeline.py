@@ -142,8 +142,8 @@ def test_the_student_learns_from_the_teacher_adapted_to_the_stream(finished):
     saved = tf.keras.models.load_model(finished / "teacher.keras", compile=False)(images).numpy()
     np.testing.assert_allclose(saved, opened.adaptation.logits(raw), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(opened.job.teacher(images), saved, rtol=1e-6, atol=1e-6)
-    assert (opened.adaptation.prior[:7] > 0.05).all()
-    assert (opened.adaptation.prior[7:] < 0.01).all()
+    assert (opened.adaptation.estimate[:7] > 0.05).all()
+    assert (opened.adaptation.estimate[7:] < 0.01).all()
     told = json.loads((finished / "result.json").read_text())["prior"]
     assert told["images"] == opened.adaptation.images > 300
     assert 6 < told["effective_classes"] < 8
