@@ -17,6 +17,7 @@ PRIOR_FILE = "prior.json"
 """Where a run keeps it."""
 
 _SHARES = ("source_prior", "estimate", "lower", "upper")
+_NUMBERS = ("outlier_rate", "images", "calibration_images")
 
 _STREAM_SHARE = 0.5
 """How far the temperature goes from the plain one to that under the stream's prior; see `calibrated_on_stream`."""
@@ -76,15 +77,14 @@ class Adaptation:
     def as_dict(self) -> dict[str, Any]:
         """Returns it as JSON takes it."""
         shares = {name: getattr(self, name).tolist() for name in ("prior", *_SHARES)}
-        rest = {name: getattr(self, name) for name in ("outlier_rate", "images", "calibration_images")}
-        return {**self.calibration.to_dict(), **shares, **rest}
+        return {**self.calibration.to_dict(), **shares, **{name: getattr(self, name) for name in _NUMBERS}}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Adaptation:
         """Returns the adaptation that `as_dict` was called on."""
-        shares = (np.array(values[name], np.float64) for name in _SHARES)
-        rest = (values[name] for name in ("outlier_rate", "images", "calibration_images"))
-        return cls(Calibration.from_dict(values), *shares, *rest)
+        fields: dict[str, Any] = {name: np.array(values[name], np.float64) for name in _SHARES}
+        fields |= {name: values[name] for name in _NUMBERS}
+        return cls(Calibration.from_dict(values), **fields)
 
 
 def adaptation_to(
