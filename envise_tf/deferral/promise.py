@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -10,7 +12,7 @@ from scipy import stats
 from envise_tf.deferral.bounds import upper_bound
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
-from envise_tf.deferral.rules import deferral_rule
+from envise_tf.deferral.rules import Accuracy, deferral_rule
 from envise_tf.deferral.threshold import Threshold, check_classes
 
 
@@ -24,7 +26,8 @@ class Kept:
         is_upper_bound: whether the figure is to be at most `promised`; otherwise at least.
         measured: the figure on these images; None where it counts no image.
         lower: smallest figure that the images do not refute at the threshold's confidence, one-sided: by Clopper and
-            Pearson where the figure counts images, by the betting bound of `bounds` where it is a mean.
+            Pearson where the figure counts images, by the betting bound of `bounds` where it is a mean; a loss in -1..1
+            is brought to 0..1 by (loss + 1) / 2 for it.
         upper: the largest one, likewise.
         images: how many images the figure is a share or a mean of.
         holds: whether `measured` is within the promise; also true where there is nothing to measure.
@@ -42,8 +45,27 @@ class Kept:
     holds: bool
     refuted: bool
 
+    @property
+    def verdict(self) -> str:
+        """The promise is "kept" where it holds, "refuted", or else "not decided"."""
+        return "kept" if self.holds else "refuted" if self.refuted else "not decided"
 
-def kept(threshold: Threshold, test: HeldBack) -> Kept:
+    def as_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "verdict": self.verdict}
+
+
+def estimated(threshold: Threshold, promising: HeldBack) -> float | None:
+    """Returns the promised figure on the images of the promise, a little hopeful; None where it counts no image.
+
+    Args:
+        threshold: of `chosen_threshold`.
+        promising: the images that it was chosen on.
+    """
+    terms = deferral_rule(threshold.rule, threshold.options).terms(promising, _answered(threshold, promising))
+    return float(terms.mean()) if len(terms) else None
+
+
+def kept(threshold: Threshold, test: HeldBack, lost: np.ndarray | None = None) -> Kept:
     """Returns whether the threshold's promise holds on other images of the same stream.
 
     "The same stream" includes its share of outliers: images with more of them refute a promise that was never made.
@@ -52,7 +74,10 @@ def kept(threshold: Threshold, test: HeldBack) -> Kept:
 
     Args:
         threshold: of `chosen_threshold`.
-        test: images that had no part in choosing it.
+        test: n images that had no part in choosing it.
+        lost: float (n,), -1..1, 1{teacher right} - 1{student right} of labelled images: what the rule accuracy is held
+            against, which otherwise is the regret, and as good as the teacher's probabilities. Other rules have no use
+            for it.
 
     Raises:
         UserError: a class that the threshold does not have.
@@ -60,9 +85,15 @@ def kept(threshold: Threshold, test: HeldBack) -> Kept:
     rule = deferral_rule(threshold.rule, threshold.options)
     check_classes(test, len(threshold.values))
     has_promise = np.isfinite(threshold.values)
-    test = test.where(has_promise[test.student_class])
-    terms = rule.terms(test, ~is_deferred(test.score, test.student_class, threshold.values))
-    lower, upper = _one_sided_bounds(terms, 1 - rule.confidence)
+    is_meant = has_promise[test.student_class]
+    test = test.where(is_meant)
+    answered = _answered(threshold, test)
+    if isinstance(rule, Accuracy) and lost is not None:
+        terms = np.asarray(lost, np.float64)[is_meant] * answered
+        lower, upper = (2 * side - 1 for side in _one_sided_bounds((terms + 1) / 2, 1 - rule.confidence))
+    else:
+        terms = rule.terms(test, answered)
+        lower, upper = _one_sided_bounds(terms, 1 - rule.confidence)
     measured = float(terms.mean()) if len(terms) else None
     within = measured is None or (measured <= rule.promised if rule.is_upper_bound else measured >= rule.promised)
     return Kept(
@@ -76,6 +107,10 @@ def kept(threshold: Threshold, test: HeldBack) -> Kept:
         holds=within,
         refuted=lower > rule.promised if rule.is_upper_bound else upper < rule.promised,
     )
+
+
+def _answered(threshold: Threshold, held_back: HeldBack) -> np.ndarray:
+    return ~is_deferred(held_back.score, held_back.student_class, threshold.values)
 
 
 def _one_sided_bounds(terms: np.ndarray, delta: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.held_back_images import HeldBackImages
-from envise_tf.deferral.promise import Kept, kept
+from envise_tf.deferral.promise import Kept, estimated, kept
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
@@ -115,15 +115,20 @@ class Evaluation:
         """Share of the promising images, which are those of the stream, that the cascade would defer."""
         return 1 - self.threshold.coverage
 
+    def promise_estimated(self) -> float | None:
+        """Returns the promised figure on the images of the promise, without labels."""
+        return estimated(self.threshold, self.promising.seen_by(self.scores[self.score]))
+
     def promise_kept(self) -> Kept:
-        """Returns whether the promise of the chosen threshold holds on the inlier test images."""
+        """Returns whether the promise of the chosen threshold holds on the inlier test images, by their labels."""
         examination = self._examination()
         predictions = examination.predictions
+        inlier = ~predictions.is_outlier
         own_class_of = student_class_of(self.finished.teacher_classes, self.finished.job.teacher.classes)
         seen = HeldBack.of(
             examination.scores[self.score], examination.own_class, own_class_of[predictions.teacher_class]
         )
-        return kept(self.threshold, seen.where(~predictions.is_outlier))
+        return kept(self.threshold, seen.where(inlier), predictions.lost[inlier])
 
     def _examination(self) -> Examination:
         assert self.examination is not None, "figures on test images need labels"
@@ -140,6 +145,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
             "of_its_classes": evaluation.promising.agreement_of_its_classes,
         },
         "threshold": evaluation.threshold.as_dict(),
+        "estimated": evaluation.promise_estimated(),
         "work": _work_figures(evaluation),
         "not_applicable": evaluation.not_applicable,
     }
@@ -192,7 +198,7 @@ def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[st
             "outliers": int(predictions.is_outlier.sum()),
             "agreement": float(agrees[inlier].mean()),
         },
-        "promise": dataclasses.asdict(evaluation.promise_kept()),
+        "promise": evaluation.promise_kept().as_dict(),
         "rates": [evaluation.point(evaluation.score, rate).as_dict() for rate in evaluation.rates],
         "scores": {name: _score_figures(evaluation, examination, name) for name in evaluation.scores},
         "separation": _separation_figures(examination),

@@ -125,20 +125,26 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
         texts.append(f"Why everything is deferred: {threshold.why_all_deferred}.")
     rows: list[Rows] = []
     if "promise" in values and values["promise"]["promised"] is not None:
-        kept = values["promise"]
-        verdict = "kept" if kept["holds"] else "refuted" if kept["refuted"] else "missed, within chance"
-        bound = "at most" if kept["is_upper_bound"] else "at least"
-        rows = [
-            [
-                ["on the inlier test images", ""],
-                [f"{kept['figure']}, promised", f"{bound} {percent(kept['promised'])}"],
-                ["measured", "none" if kept["measured"] is None else percent(kept["measured"])],
-                ["not refuted by these images", f"{percent(kept['lower'])} to {percent(kept['upper'])}"],
-                ["images", str(kept["images"])],
-                ["promise", verdict],
-            ]
-        ]
+        rows = [_kept(values)]
+        texts.append(
+            "Estimated on the images of the promise, and measured on the inlier test images, for the accuracy lost by "
+            "their labels. The promise is kept where what is measured is within it, refuted where chance does not "
+            "explain the excess, and else not decided."
+        )
     return Section("The threshold and its promise", texts, rows)
+
+
+def _kept(values: dict[str, Any]) -> Rows:
+    kept = values["promise"]
+    bound = "at most" if kept["is_upper_bound"] else "at least"
+    figures = (f"{bound} {percent(kept['promised'])}", percent(values["estimated"], 2), percent(kept["measured"], 2))
+    return [
+        ["", "promised", "estimated", "measured"],
+        [kept["figure"], *figures],
+        ["not refuted", "", "", f"{percent(kept['lower'], 2)} to {percent(kept['upper'], 2)}"],
+        ["images", "", str(values["held_back"]["promising"]), str(kept["images"])],
+        ["promise", "", "", kept["verdict"]],
+    ]
 
 
 def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:

@@ -173,12 +173,28 @@ def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
     _CONSOLE.print(f"promise: {threshold.promise}", soft_wrap=True)
     promising = evaluation.promising
     _CONSOLE.print(f"agreement on the {len(promising)} images of the promise: {percent(promising.agreement)}")
-    if threshold.why_all_deferred is not None:
+    if threshold.why_all_deferred is None:
+        for line in _promise_lines(evaluation):
+            _CONSOLE.print(line, soft_wrap=True)
+    else:
         _CONSOLE.print(f"everything is deferred: {threshold.why_all_deferred}", soft_wrap=True)
         _CONSOLE.print(f"what helps: {_advice(evaluation, settings)}", soft_wrap=True)
     if evaluation.examination is not None:
         _CONSOLE.print(_table(evaluation))
     _CONSOLE.print(f"report: {folder / 'report.html'}", soft_wrap=True)
+
+
+def _promise_lines(evaluation: Evaluation) -> list[str]:
+    """Returns what the promised figure is: estimated on the images of the promise, and measured on test images."""
+    figure = deferral_rule(evaluation.threshold.rule, evaluation.threshold.options).figure
+    estimated = percent(evaluation.promise_estimated(), 2)
+    lines = [f"{figure}, on the {len(evaluation.promising)} images of the promise: {estimated}"]
+    if evaluation.examination is not None:
+        kept = evaluation.promise_kept()
+        interval = f"{percent(kept.lower, 2)} to {percent(kept.upper, 2)}"
+        measured = percent(kept.measured, 2)
+        lines.append(f"{figure}, on {kept.images} labelled test images: {measured} ({interval}): {kept.verdict}")
+    return lines
 
 
 def _advice(evaluation: Evaluation, settings: EvaluateSettings) -> str:

@@ -31,6 +31,11 @@ class Predictions:
     student_class: np.ndarray
     is_outlier: np.ndarray
 
+    @property
+    def lost(self) -> np.ndarray:
+        """What an answer of the student costs, int64 (n,): 1 where the teacher alone is right, -1 where it is alone."""
+        return (self.teacher_class == self.truth).astype(np.int64) - (self.student_class == self.truth)
+
     def outlier_share(self, outlier_rate: float) -> float:
         """Returns the share that the outliers weigh at an outlier rate: all or nothing where one side has no image.
 
@@ -101,7 +106,7 @@ def operating_point(
     weights = predictions.weights(outlier_rate)
     student_right = predictions.student_class == predictions.truth
     teacher_right = predictions.teacher_class == predictions.truth
-    lost = teacher_right.astype(float) - np.where(deferred, teacher_right, student_right)
+    lost = predictions.lost * ~deferred
     deferral_rate = float(weights @ deferred)
     gain = float(gie(1.0, min(deferral_rate, 1.0), student_flops, teacher_flops))
     return OperatingPoint(

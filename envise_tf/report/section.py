@@ -68,6 +68,6 @@ def picture_of(figure: Figure, caption: str) -> Picture:
     return Picture(svg_uri(figure), caption)
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """Returns a share in 0..1 as a percentage."""
-    return f"{100 * share:.{digits}f} %"
+def percent(share: float | None, digits: int = 1) -> str:
+    """Returns a share in 0..1 as a percentage, or "none" for None."""
+    return "none" if share is None else f"{100 * share:.{digits}f} %"

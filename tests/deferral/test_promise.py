@@ -8,7 +8,7 @@ from made_held_back import EPSILON, STEADY, held_back, most_violations
 from scipy import stats
 
 from envise_tf.deferral.held_back import HeldBack
-from envise_tf.deferral.promise import Kept, kept
+from envise_tf.deferral.promise import Kept, estimated, kept
 from envise_tf.deferral.rules import deferral_rule
 from envise_tf.deferral.threshold import Threshold
 
@@ -71,6 +71,45 @@ def test_kept_accuracy_is_the_mean_regret_of_what_is_answered():
     assert not result.refuted
     costly = HeldBack(test.score, test.student_class, regret == 0, test.is_inlier, np.where(regret, 0.4, 0))
     assert kept(threshold_at([0], "accuracy"), costly).refuted
+
+
+def test_with_labels_kept_accuracy_is_the_true_loss():
+    # Of 1,000 images the student answers the upper 600; there the teacher alone is right on 9, the student on 3.
+    lost = np.zeros(1000, int)
+    lost[[*range(500), *range(600, 609)]] = 1
+    lost[[*range(700, 703)]] = -1
+    test = held_back(np.arange(1000.0), lost == 0)
+    result = kept(threshold_at([400], "accuracy"), test.where(np.arange(1000)), lost)
+    assert (result.measured, result.images, result.verdict) == (pytest.approx((100 + 6) / 1000), 1000, "refuted")
+    result = kept(threshold_at([500], "accuracy"), test, lost)
+    assert (result.measured, result.verdict) == (pytest.approx(0.006), "kept")
+    assert -0.01 < result.lower < 0.006 < result.upper < 0.025
+    tight = kept(threshold_at([500], "accuracy", epsilon=0.005), test, lost)
+    assert (tight.holds, tight.refuted, tight.verdict) == (False, False, "not decided")
+    # A student that is right more often than the teacher has a loss below zero.
+    assert kept(threshold_at([0], "accuracy"), test, -lost).measured == pytest.approx(-0.506)
+    # Other promises know no labels.
+    assert kept(threshold_at([500], "risk"), test, lost) == kept(threshold_at([500], "risk"), test)
+
+
+def test_a_true_loss_that_is_as_promised_is_refuted_no_more_often_than_by_chance():
+    random, draws = np.random.default_rng(5), 300
+    threshold = threshold_at([0], "accuracy", epsilon=0.02)
+    refuted, decided = 0, []
+    for _ in range(draws):
+        lost = random.choice([1, -1, 0], 300, p=[0.06, 0.04, 0.9])
+        result = kept(threshold, held_back(np.ones(300), lost == 0), lost)
+        refuted += result.refuted
+        decided.append(result.lower <= 0.02 <= result.upper)
+    assert refuted <= most_violations(draws)
+    assert np.mean(decided) >= 0.9 - 4 * np.sqrt(0.09 / draws)
+
+
+def test_estimated_is_the_promised_figure_on_the_images_of_the_promise():
+    part = held_back(np.arange(100.0), np.arange(100) >= 60)
+    assert estimated(threshold_at([50], "risk"), part) == pytest.approx(10 / 50)
+    assert estimated(threshold_at([50], "accuracy"), part) == pytest.approx(10 / 100)
+    assert estimated(threshold_at([np.inf], "risk"), part) is None
 
 
 def test_kept_leaves_out_classes_that_always_defer():

@@ -82,6 +82,27 @@ def test_the_student_answers_and_keeps_its_promise(digits_run):
     assert not found["promise"]["refuted"]
 
 
+def test_the_true_loss_follows_from_networks_and_labels(digits_run, digits_images):
+    images, labels = (values[digits_images[1] < 7] for values in digits_images)
+    found = evaluated(digits_run)
+    student, teacher = (
+        tf.keras.models.load_model(digits_run / f"{name}.keras", compile=False).predict(images, verbose=0)
+        for name in ("student", "teacher")
+    )
+    answered = tf.nn.softmax(student).numpy().max(1) >= found["threshold"]["values"][0]
+    cascade = np.where(answered, student.argmax(1), teacher.argmax(1))
+    promise = found["promise"]
+    assert promise["figure"] == "accuracy lost"
+    assert promise["measured"] == pytest.approx((teacher.argmax(1) == labels).mean() - (cascade == labels).mean())
+    assert promise["lower"] < promise["measured"] < promise["upper"]
+    assert promise["images"] == len(labels)
+    assert promise["verdict"] in ("kept", "not decided")
+    assert 0 <= found["estimated"] < promise["promised"]
+    report = (digits_run / "report.html").read_text()
+    assert "as far as the teacher&#39;s probabilities are right" in report
+    assert all(word in report for word in ("accuracy lost", "promised", "estimated", "measured"))
+
+
 def test_every_score_is_measured_or_says_why_not(digits_run):
     found = evaluated(digits_run)
     assert set(found["scores"]) | set(found["not_applicable"]) == set(SCORES)
