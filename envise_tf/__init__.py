@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from envise_tf.deferral.scores.outputs import Observer as Observer
     from envise_tf.deferral.scores.outputs import Outputs as Outputs
     from envise_tf.deferral.scores.react import React as React
+    from envise_tf.deferral.scores.regret import Regret as Regret
     from envise_tf.deferral.scores.relative_mahalanobis import RelativeMahalanobis as RelativeMahalanobis
     from envise_tf.deferral.scores.score import NotApplicable as NotApplicable
     from envise_tf.deferral.scores.score import OutlierScore as OutlierScore
@@ -129,6 +130,7 @@ _HOMES = {
     "Nci": "deferral.scores.nci",
     "Odin": "deferral.scores.odin",
     "React": "deferral.scores.react",
+    "Regret": "deferral.scores.regret",
     "RelativeMahalanobis": "deferral.scores.relative_mahalanobis",
     "Vim": "deferral.scores.vim",
     # The threshold and its promise

@@ -26,6 +26,7 @@ from envise_tf.deferral.scores.nci import Nci
 from envise_tf.deferral.scores.odin import Odin
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.react import React
+from envise_tf.deferral.scores.regret import Regret
 from envise_tf.deferral.scores.relative_mahalanobis import RelativeMahalanobis
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore, stored
 from envise_tf.deferral.scores.vim import Vim
@@ -59,6 +60,7 @@ SCORES: dict[str, type[OutlierScore]] = {
     "nci": Nci,
     "odin": Odin,
     "react": React,
+    "regret": Regret,
     "relative_mahalanobis": RelativeMahalanobis,
     "vim": Vim,
 }

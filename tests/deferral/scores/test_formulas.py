@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from made_held_back import fit
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
-from scipy.special import logsumexp, softmax
+from scipy.special import expit, logsumexp, softmax
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +21,7 @@ from envise_tf.deferral.scores.energy import energy
 from envise_tf.deferral.scores.gen import gen
 from envise_tf.deferral.scores.odin import MAGNITUDES
 from envise_tf.deferral.scores.outputs import Observer, Outputs
+from envise_tf.deferral.scores.regret import fitted_weights, regression_inputs
 
 PYTORCH_OOD = json.loads((Path(__file__).parent / "pytorch_ood.json").read_text())
 LOGITS = np.random.default_rng(7).normal(scale=4, size=(50, 12))
@@ -312,6 +313,77 @@ def test_agreement_has_to_see_both(held_back):
     for label, count in ((right, 200), ((right + 1) % 7, 0), (np.full_like(right, -1), 0)):
         with pytest.raises(NotApplicable, match=f"agree on {count} of 200 held-back images, expected some and not all"):
             fit(outlier_score("agreement"), outputs, label)
+
+
+def regret_of(outputs, seed=5):
+    """Regrets that fall as the margin rises, and are not 0 or 1 alone."""
+    z = np.sort(outputs.logits.astype(float), axis=1)
+    return np.random.default_rng(seed).random(len(z)) * expit(1 - 0.5 * (z[:, -1] - z[:, -2]))
+
+
+def fractional_regression(inputs, target, penalty):
+    """scikit-learn's logistic regression takes no shares, but each image twice, as both classes, with their weights."""
+    rows, share = np.concatenate([inputs, inputs]), np.concatenate([target, 1 - target])
+    regression = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=5000)
+    regression.fit(rows, np.repeat([1, 0], len(target)), sample_weight=share)
+    return regression.coef_[0], regression.intercept_[0]
+
+
+@pytest.mark.parametrize("penalty", [0.1, 20.0])
+def test_regret_is_a_logistic_regression_without_the_inputs_that_would_lower_it(penalty):
+    random = np.random.default_rng(2)
+    inputs = random.normal(size=(300, 4))
+    inputs[:, 3] += inputs[:, 0]
+    target = np.clip(expit(inputs @ [1.0, 0.3, -2.0, 0.0] + 0.5) + random.normal(scale=0.1, size=300), 0, 1)
+    weights, bias = fitted_weights(inputs, target, penalty)
+    positive = weights > 0
+    assert positive[:2].all()
+    assert not positive[2]
+    expected = fractional_regression(inputs[:, positive], target, penalty)
+    np.testing.assert_allclose(weights[positive], expected[0], atol=1e-4)
+    np.testing.assert_allclose(bias, expected[1], atol=1e-4)
+    # It is the optimum over all inputs: more of one that is left out would only raise the loss.
+    gradient = (expit(inputs @ weights + bias) - target) @ inputs + penalty * weights
+    assert gradient[~positive].min() > 0
+
+
+def test_regret_is_one_minus_the_expected_regret(held_back, fresh):
+    outputs, label = held_back
+    target = regret_of(outputs)
+    score = outlier_score("regret")
+    score.fit(outputs, label, target)
+    z = fresh.logits.astype(float)
+    largest = np.sort(z, axis=1)
+    inputs = np.column_stack([softmax(z, axis=1).max(axis=1), largest[:, -1] - largest[:, -2], logsumexp(z, axis=1)])
+    expected = expit(inputs @ score.fitted["weights"].astype(float) + score.fitted["bias"])
+    np.testing.assert_allclose(score.score(fresh), expected, rtol=1e-4)
+    # A logistic regression with a bias gets the mean right.
+    np.testing.assert_allclose(score.score(outputs).mean(), 1 - target.mean(), atol=1e-4)
+
+
+def test_regret_does_not_fall_where_the_student_is_surer(held_back):
+    """Even if a larger energy went with a larger regret on the images that it was fitted on."""
+    outputs, label = held_back
+    z = outputs.logits.astype(float)
+    energies = logsumexp(z, axis=1)
+    score = outlier_score("regret")
+    score.fit(outputs, label, expit((energies - energies.mean()) - 5 * (softmax(z, axis=1).max(axis=1) - 0.8)))
+    surer = outputs.logits + np.eye(7, dtype="f")[outputs.logits.argmax(axis=1)]
+    assert (score(tf.constant(surer), None).numpy() >= score.score(outputs)).all()
+
+
+@pytest.mark.parametrize("regret", [0.0, 1.0])
+def test_regret_that_is_always_the_same_teaches_nothing(held_back, regret):
+    outputs, label = held_back
+    with pytest.raises(NotApplicable, match=f"regret: it is {regret:g} for each of 200 held-back images"):
+        outlier_score("regret").fit(outputs, label, np.full(200, regret, np.float32))
+
+
+def test_regret_that_rises_with_certainty_fits_no_score(held_back):
+    outputs, label = held_back
+    certainty = regression_inputs(tf.constant(outputs.logits)).numpy()[:, 0]
+    with pytest.raises(NotApplicable, match="the surer the student is of a held-back image, the larger is the regret"):
+        outlier_score("regret").fit(outputs, label, certainty)
 
 
 def outputs_of(features) -> Outputs:
