@@ -61,6 +61,7 @@ def share_broken(spent, streams: int) -> float:
 
     Its promise is tried up to eight times, whenever 50 more images have come; earlier ones are counted again.
     """
+
     @functools.cache
     def comes_to_serve(number: int, disagreements: int) -> bool:
         # One score for all, so that it answers all or none: then only the number of disagreements decides.
