@@ -4,7 +4,7 @@ That is the paper's first claim. Each student learns the zoo from scratch (`befo
 street, which shares no class with the zoo: the head is new, the trunk keeps its weights, the optimiser begins anew, and
 training goes on (`after`) while agreement with the teacher is measured on held-back images. Binary student and
 real-valued twin come from one definition, see the same images in the same order for the same seed, and learn by the
-same objectives.
+same objectives from the same teacher, as it came.
 
 What keeps the comparison fair (our choices):
 
@@ -23,12 +23,12 @@ What keeps the comparison fair (our choices):
   any that is, so that the sign test can still use it; where no pair lacks it, Student's paired t says how large the
   difference is. With six pairs the sign test's p cannot be below 0.03.
 
-The default takes about an hour on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 28
+The default takes a good hour on 4 hardware threads: 24 students before the change (4 passes over 4,000 images), 28
 after it (4.6 passes over 4,200). Convergence takes tens of passes: what is measured is the first 300 steps after a
 change. With time to spare, give more windows: --before 20 --after 25 --every 60.
---trial true tries everything in a minute or two, with figures that mean nothing.
+--trial true tries everything in a few minutes, with figures that mean nothing.
 
-A run can be killed and started again: what has been trained is kept. Needs CIFAR-100 (TFDS_DATA_DIR or --data_dir).
+It can be killed and started again: what has been trained is kept. Needs CIFAR-100 (TFDS_DATA_DIR or --data_dir).
 Writes adaptation.json and adaptation.png beside this file; a trial writes them to --out.
 """
 
@@ -38,9 +38,9 @@ import dataclasses
 import json
 import math
 import shlex
+import shutil
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,14 +55,15 @@ from scipy import integrate, stats
 
 from envise_tf import progress
 from envise_tf.distillation import training
-from envise_tf.distillation.learner import Learner, agreement_on
+from envise_tf.distillation.answers import answered
+from envise_tf.distillation.distiller import Distiller, adam_for
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_network
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.report.axes import OUTLIER, STUDENT
 from envise_tf.run import Run, provenance
-from envise_tf.runs.job import found_job, learned_classes
+from envise_tf.runs.job import found_adaptation, found_job, learned_classes
 from envise_tf.settings import TrainSettings, parsed
 from envise_tf.stream.convergence import Convergence
 
@@ -82,8 +83,8 @@ SAID = {"holds": "holds", "reversed": "is reversed", "undecided": "is not decide
 SMOOTHED_OVER = 3
 """Measurements in a row whose mean has to reach a level."""
 CONFIDENCE = 0.95
-_MEASURED_STEPS = slice(5, None)
-"""The first steps of a student trace the graph and fill the input pipeline: they are not timed."""
+FINISHED = "trained.json"
+"""File in the run of a finished cell."""
 
 
 @dataclass(frozen=True)
@@ -287,12 +288,10 @@ class Trained:
     Attributes:
         steps: at which agreement was measured.
         agreement: measured there, 0..1.
-        seconds_a_step: median, measurements left out.
     """
 
     steps: list[int]
     agreement: list[float]
-    seconds_a_step: float
 
     @property
     def mean(self) -> float:
@@ -310,10 +309,10 @@ def width_name(widths: Sequence[int]) -> str:
 
 
 class Ledger:
-    """The finished cells in a folder, written as each finishes.
+    """The cells in a folder: a run each, and in the run of a finished one how it went.
 
     Args:
-        folder: holds cells.jsonl, settings.json and the students.
+        folder: holds settings.json and the runs.
         settings: with which the cells are made.
 
     Raises:
@@ -321,80 +320,108 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.run = Run(folder)
-        self._path = folder / "cells.jsonl"
+        self._folder, run = folder, Run(folder)
         plain = json.loads(json.dumps(settings))
-        if (folder / "settings.json").exists() and self.run.read_json("settings.json") != plain:
+        if (folder / "settings.json").exists() and run.read_json("settings.json") != plain:
             raise UserError(f"{folder} holds what was trained with other settings: give another --out, or remove it")
-        self.run.write_json("settings.json", plain)
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        self._trained = {entry.pop("cell"): Trained(**entry) for entry in map(json.loads, lines)}
+        run.write_json("settings.json", plain)
 
     def __contains__(self, cell: Cell) -> bool:
-        return cell.name in self._trained
+        return (self.run(cell).folder / FINISHED).exists()
 
     def __getitem__(self, cell: Cell) -> Trained:
-        return self._trained[cell.name]
+        return Trained(**self.run(cell).read_json(FINISHED))
 
     @property
     def steps(self) -> int:
         """Steps of all finished cells."""
-        return sum(trained.steps[-1] for trained in self._trained.values())
+        return sum(json.loads(file.read_text())["steps"][-1] for file in self._folder.glob(f"*/{FINISHED}"))
+
+    def run(self, cell: Cell) -> Run:
+        """Returns the run of a cell."""
+        return Run(self._folder / cell.name)
 
     def add(self, cell: Cell, trained: Trained, student: tf.keras.Model | None) -> None:
-        """Writes a cell, and first its student where one is given.
-
-        The file is rewritten whole, so that a kill leaves no half line.
-        """
+        """Writes how a cell went, and first its student where one is given; its checkpoints are removed."""
+        run = self.run(cell)
         if student is not None:
-            self.run.save(f"students/{cell.name}.keras", student.save)
-        self._trained[cell.name] = trained
-        entries = ({"cell": name, **asdict(entry)} for name, entry in self._trained.items())
-        self.run.write(self._path, "".join(json.dumps(entry) + "\n" for entry in entries))
+            run.save("student.keras", student.save)
+        run.write_json(FINISHED, asdict(trained))
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
 
     def student(self, cell: Cell) -> tf.keras.Model:
         """Returns the student that was given with a cell."""
-        return load_network(self.run.folder / "students" / f"{cell.name}.keras", [])
+        return load_network(self.run(cell).folder / "student.keras", [])
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-class Phase:
-    """A stretch of the stream with one prior: its classes, its images, and what the teacher says of those held back.
+class Task:
+    """What a student learns before or after the change, and the held-back images that its agreement is measured on.
 
     Args:
-        settings: of a distillation in this phase; the seed is given later.
-        held_back: most held-back images that agreement is measured on.
+        settings: of such a distillation; the seed is given later.
+        held_back: most held-back images.
     """
 
     def __init__(self, settings: TrainSettings, held_back: int) -> None:
-        self.settings = dataclasses.replace(settings, held_back=held_back)
-        self.job = found_job(self.settings)
-        self.classes = learned_classes(self.job)
-        self._images = np.stack(list(self.job.held_back.images().unbatch().take(held_back).as_numpy_iterator()))
-        self._teacher_class = self.job.teacher.model.predict(self._images, verbose=0).argmax(axis=-1)
+        self.job = found_job(settings)
+        self.classes = learned_classes(self.job, found_adaptation(self.job))
+        images = self.job.held_back.images().unbatch().take(held_back).batch(settings.batch_size)
+        self._held_back = answered(images, self.job.teacher.model)
         self._batches: dict[int, tf.data.Dataset] = {}
 
     @property
     def steps(self) -> int:
         """Steps of a training."""
-        return self.settings.windows * self.job.stream.batches_a_window
+        return self.job.settings.windows * self.job.stream.batches_a_window
 
-    def agreement(self, student: tf.keras.Model) -> float:
-        """Returns the agreement of a student with the teacher on the held-back images, in 0..1."""
-        return agreement_on(student, self.classes, self._images, self._teacher_class)
+    def trained(
+        self,
+        student: tf.keras.Model,
+        rate: tf.keras.optimizers.schedules.LearningRateSchedule,
+        seed: int,
+        every: int,
+        run: Run,
+        callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    ) -> Trained:
+        """Returns how a training went, which is resumed from the latest checkpoint of its run.
 
-    def batches(self, seed: int) -> Iterator[np.ndarray]:
-        """Returns the stream of a seed from its beginning, the same for every student."""
+        It depends on the weights that the student comes with, the rate and the seed alone.
+
+        Args:
+            student: with a logit for each class; trained in place.
+            rate: learning rate of each step.
+            seed: of the images.
+            every: steps between measurements of agreement, each of which comes with a checkpoint.
+            run: where checkpoints and log are kept.
+            callbacks: of Keras.
+        """
+        distiller = Distiller(student, self.job.teacher.model, self.classes, self.job.objectives)
+        distiller.compile(adam_for(student, rate))
+        first = distiller.evaluate(self._held_back, verbose=0, return_dict=True)["agreement"]
+        entries = training.fitted(
+            distiller,
+            lambda measured: self._stream(seed).skip(measured * every),
+            run,
+            self.steps // every,
+            every,
+            self._held_back,
+            callbacks,
+        )
+        agreement = [first, *(entry["val_agreement"] for entry in entries)]
+        return Trained([every * number for number in range(len(agreement))], agreement)
+
+    def _stream(self, seed: int) -> tf.data.Dataset:
+        """Returns the batches of a seed from the first on, the same for every student; kept in memory once read."""
         if seed not in self._batches:
-            stream = dataclasses.replace(self.job.stream, seed=seed)
-            augmentation = Augmentation(self.settings.flip, self.settings.shift, self.settings.cutout)
-            self._batches[seed] = stream.batches(augmentation)
-        return self._batches[seed].as_numpy_iterator()
+            settings, stream = self.job.settings, dataclasses.replace(self.job.stream, seed=seed)
+            self._batches[seed] = stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout))
+        return self._batches[seed]
 
 
-def phase_settings(settings: AdaptationSettings, role: Role) -> TrainSettings:
+def task_settings(settings: AdaptationSettings, role: Role) -> TrainSettings:
     """Returns the settings of a distillation before or after the change: those of the zoo, but shorter."""
     preset, _ = parsed(TrainSettings, "train", "", ["--preset", "cifar100-zoo"])
     return dataclasses.replace(
@@ -407,130 +434,66 @@ def phase_settings(settings: AdaptationSettings, role: Role) -> TrainSettings:
     )
 
 
-class Trainer:
-    """Trains students of one kind and width in one phase, with one graph for all rates and seeds.
-
-    Responsible for a training that depends on the weights it starts from, the rate and the seed alone: the learner is
-    set back before each. Not for where the weights come from.
-
-    Args:
-        phase: what is learned.
-        student: any of the kind and width.
-        shape: share of the learning rate at each step, step -> 0..1.
-        progress: told of every step, with no argument.
-    """
-
-    def __init__(
-        self,
-        phase: Phase,
-        student: tf.keras.Model,
-        shape: tf.keras.optimizers.schedules.LearningRateSchedule,
-        progress: Any,
-    ) -> None:
-        self._phase, self.student, self._shape, self._progress = phase, student, shape, progress
-        job, batch_size = phase.job, phase.settings.batch_size
-        self._learner = Learner(
-            student, job.teacher.model, phase.classes, job.objectives, 0.0, Augmentation(), batch_size, seed=0
-        )
-        self._fresh = self._learner.snapshot()
-
-    def trained(self, start: Sequence[np.ndarray], rate: float, seed: int, steps: Sequence[int]) -> Trained:
-        """Returns how a training went; the student keeps its weights.
-
-        Args:
-            start: weights of the student.
-            rate: peak of the learning rate.
-            seed: of the images.
-            steps: at which agreement is measured, ascending; the last one ends the training.
-        """
-        self._learner.restore({**self._fresh, "student": start})
-        images = self._phase.batches(seed)
-        agreement, seconds = [], []
-        for step in range(steps[-1] + 1):
-            if step in steps:
-                agreement.append(self._phase.agreement(self.student))
-            if step < steps[-1]:
-                began = time.perf_counter()
-                self._learner.rate = rate * float(self._shape(step))
-                self._learner.learn(next(images))
-                seconds.append(time.perf_counter() - began)
-                self._progress()
-        return Trained(list(steps), agreement, float(np.median(seconds[_MEASURED_STEPS] or seconds)))
-
-
 class Training:
     """Trains all cells that are still to be trained.
 
     Args:
         settings: what is compared.
         ledger: of the finished ones.
+        tasks: what is learned before the change and after it.
         progress: shows how far it has come.
     """
 
-    def __init__(self, settings: AdaptationSettings, ledger: Ledger, progress: Progress) -> None:
-        self._settings, self._ledger, self._progress = settings, ledger, progress
-        self._phases: dict[Role, Phase] = {}
-        self._task = progress.add_task("the teacher answers held-back images", total=None)
-        for role in SCENARIOS:
-            self._phases[role] = Phase(phase_settings(settings, role), settings.held_back)
-        trained = {role: len(settings.rates(role)) + len(settings.seeds) for role in SCENARIOS}
-        steps = sum(students * self.measured(role)[-1] for role, students in trained.items())
+    def __init__(
+        self, settings: AdaptationSettings, ledger: Ledger, tasks: Mapping[Role, Task], progress: Progress
+    ) -> None:
+        self._settings, self._ledger, self._tasks, self._progress = settings, ledger, tasks, progress
+        students = {role: len(settings.rates(role)) + len(settings.seeds) for role in SCENARIOS}
+        steps = sum(students[role] * task.steps for role, task in tasks.items())
         total = len(KINDS) * len(settings.widths) * steps
-        progress.reset(self._task, total=total, completed=ledger.steps)
-
-    @property
-    def batch_size(self) -> int:
-        return self._phases["before"].settings.batch_size
-
-    def measured(self, role: Role) -> list[int]:
-        """Returns the steps at which agreement is measured."""
-        steps = self._phases[role].steps
-        return [steps] if role == "before" else list(range(0, steps + 1, self._settings.every))
+        self._bar = progress.add_task("", total=total, completed=ledger.steps)
 
     def train(self, kind: Kind, widths: tuple[int, ...]) -> None:
         """Trains the students of one kind and width: each rate on the tuning seed, then the best on every seed."""
-        trainers: dict[Role, Trainer] = {}
         rates: dict[Role, float] = {}
         for role in SCENARIOS:
             for rate in self._settings.rates(role):
-                self._finish(Cell(kind, widths, role, rate, self._settings.tuning_seed), trainers, rates)
+                self._finish(Cell(kind, widths, role, rate, self._settings.tuning_seed), rates)
             rates[role] = best_rate(tuning(self._settings, self._ledger, kind, widths, role))
             for seed in self._settings.seeds:
-                self._finish(Cell(kind, widths, role, rates[role], seed), trainers, rates)
+                self._finish(Cell(kind, widths, role, rates[role], seed), rates)
 
-    def _finish(self, cell: Cell, trainers: dict[Role, Trainer], rates: Mapping[Role, float]) -> None:
+    def _finish(self, cell: Cell, rates: Mapping[Role, float]) -> None:
         """Trains a cell unless that is done."""
         if cell in self._ledger:
             return
-        self._progress.update(self._task, description=cell.name)
-        training.prepare(cell.seed, self._phases[cell.role].settings.precision)
-        start = self._start(cell, rates)
-        if cell.role not in trainers:
-            trainers[cell.role] = self._trainer(cell.role, start)
-        trainer = trainers[cell.role]
-        trained = trainer.trained(start.get_weights(), cell.rate, cell.seed, self.measured(cell.role))
-        self._ledger.add(cell, trained, trainer.student if cell.role == "before" else None)
+        self._progress.update(self._bar, description=cell.name)
+        task, run = self._tasks[cell.role], self._ledger.run(cell)
+        training.prepare(cell.seed, task.job.settings.precision)
+        student = self._start(cell, rates)
+        shown = tf.keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: self._progress.advance(self._bar))
+        if cell.role == "before":
+            rate = training.cosine_rate(cell.rate, task.steps, task.job.settings.warmup)
+            curve = task.trained(student, rate, cell.seed, task.job.stream.batches_a_window, run, [shown])
+            trained = Trained(curve.steps[-1:], curve.agreement[-1:])
+            self._ledger.add(cell, trained, student)
+        else:
+            # A line from 0 to the rate, which it then keeps.
+            steps = max(self._settings.warmup, 1)
+            rate = tf.keras.optimizers.schedules.PolynomialDecay(0.0, steps, end_learning_rate=cell.rate)
+            trained = task.trained(student, rate, cell.seed, self._settings.every, run, [shown])
+            self._ledger.add(cell, trained, None)
         self._progress.print(f"{cell.name}: agreement {100 * trained.final:.1f} %", soft_wrap=True)
 
     def _start(self, cell: Cell, rates: Mapping[Role, float]) -> tf.keras.Model:
-        phase = self._phases[cell.role]
+        task = self._tasks[cell.role]
         student = residual_student(
-            phase.job.size, len(phase.classes), cell.widths, self._settings.blocks, cell.kind == "binary"
+            task.job.size, len(task.classes), cell.widths, self._settings.blocks, cell.kind == "binary"
         )
         if cell.role == "after":
             earlier = dataclasses.replace(cell, role="before", rate=rates["before"])
-            with_classes(student, self._ledger.student(earlier), phase.classes, self._phases["before"].classes)
+            with_classes(student, self._ledger.student(earlier), task.classes, self._tasks["before"].classes)
         return student
-
-    def _trainer(self, role: Role, student: tf.keras.Model) -> Trainer:
-        phase = self._phases[role]
-        if role == "before":
-            shape = training.cosine_rate(1.0, phase.steps, phase.settings.warmup)
-        else:
-            # A line from 0 to 1, which it then keeps.
-            steps = max(self._settings.warmup, 1)
-            shape = tf.keras.optimizers.schedules.PolynomialDecay(0.0, steps, end_learning_rate=1.0)
-        return Trainer(phase, student, shape, lambda: self._progress.advance(self._task))
 
 
 # --- the result ------------------------------------------------------------------------------------------------------
@@ -622,7 +585,6 @@ def _kind_figures(
         "mean_agreement": [trained.mean for trained in after],
         "steps": steps,
         "images": {name: [None if n is None else n * batch_size for n in counts] for name, counts in steps.items()},
-        "seconds_a_step": float(np.median([trained.seconds_a_step for trained in after])),
         "curve": {
             "steps": after[0].steps,
             "mean": curves.mean(axis=0).tolist(),
@@ -661,13 +623,15 @@ def main() -> None:
     # Where the files lie makes no difference to what is found.
     asked = {name: value for name, value in asdict(settings).items() if name not in ("data_dir", "out")}
     ledger = Ledger(folder, asked)
+    tasks = {role: Task(task_settings(settings, role), settings.held_back) for role in SCENARIOS}
+    batch_size = tasks["before"].job.settings.batch_size
     with progress.bar("steps, time") as shown:
-        training = Training(settings, ledger, shown)
+        training = Training(settings, ledger, tasks, shown)
         for widths in settings.widths:
             for kind in KINDS:
                 training.train(kind, widths)
-    found = result(settings, ledger, training.batch_size)
-    sources = {"settings": asked, "batch_size": training.batch_size, "command": _command(), **provenance()}
+    found = result(settings, ledger, batch_size)
+    sources = {"settings": asked, "batch_size": batch_size, "command": _command(), **provenance()}
     place = Run(folder if settings.trial else Path(__file__).parent)
     place.write_json("adaptation.json", found | sources)
     place.save("adaptation.png", lambda path: picture(found["networks"]).savefig(path, dpi=150))

@@ -1,12 +1,21 @@
 """What tests of commands share."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([f"envise_tf.{command}.pipeline" for command in ("train", "teach", "stream", "tuning")])
+
+COMMAND = "import importlib, sys; importlib.import_module(sys.argv[1]).main(sys.argv[2:])"
+"""Code for `Python`: a command, its module the first word."""
 
 _SIGNALLED = """
 import importlib, pkgutil, signal, sys
@@ -26,6 +35,69 @@ importlib.import_module(module).main(words)
 """
 
 
+class Python:
+    """Code that runs as `python -c` would run it, in a process of its own.
+
+    The process is forked from one that has imported TensorFlow and all commands, which takes seconds every time. Where
+    a test is about importing, or about a fresh process, this is not for it.
+
+    Args:
+        code: what is run.
+        words: behind it on the command line.
+        environment: variables of the process, besides those of this one.
+    """
+
+    def __init__(self, code: str, *words: str, **environment: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        given = (code, words, {**os.environ, **environment}, os.getcwd(), self._folder.name)
+        self._process = _FORKS.Process(target=_run, args=given, daemon=True)
+        self._process.start()
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return self._said("1")
+
+    @property
+    def stderr(self) -> str:
+        return self._said("2")
+
+    def wait(self) -> int:
+        """Returns the exit code; less than 0 where a signal ended it."""
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Waits until something is so that the process brings about.
+
+        Raises:
+            AssertionError: the process has ended, and it is not.
+        """
+        while not is_so():
+            assert self._process.is_alive() or is_so(), self.stderr
+            time.sleep(0.05)
+
+    def _said(self, name: str) -> str:
+        file = Path(self._folder.name) / name
+        return file.read_text() if file.exists() else ""
+
+
+def _run(code: str, words: Sequence[str], environment: Mapping[str, str], folder: str, output: str) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for descriptor in (1, 2):
+        with open(Path(output) / str(descriptor), "wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.argv = ["-c", *words]
+    exec(code, {"__name__": "__main__"})
+
+
 def error_line(capsys: pytest.CaptureFixture[str], main: Callable[[Sequence[str]], None], words: Sequence[str]) -> str:
     """Returns the one line that a command says of a mistake; it must exit with 2."""
     with pytest.raises(SystemExit) as stop:
@@ -43,8 +115,8 @@ def signalled_at(
     words: Sequence[str],
     number: signal.Signals = signal.SIGKILL,
     **environment: str,
-) -> subprocess.CompletedProcess[str]:
-    """Returns a command that has ended, run in a process of its own; a signal struck it at the n-th call of a function.
+) -> Python:
+    """Returns a command that runs in a process of its own, where a signal strikes it at the n-th call of a function.
 
     A signal from outside would have to hit the moment, which it misses on a busy machine.
 
@@ -56,5 +128,4 @@ def signalled_at(
         number: the signal.
         environment: variables of that process.
     """
-    program = [sys.executable, "-c", _SIGNALLED, module, place, str(call), str(int(number)), *words]
-    return subprocess.run(program, env=os.environ | environment, capture_output=True, text=True, check=False)
+    return Python(_SIGNALLED, module, place, str(call), str(int(number)), *words, **environment)

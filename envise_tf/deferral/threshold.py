@@ -14,10 +14,7 @@ from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.rules import Rule, as_percent, deferral_rule
 from envise_tf.errors import UserError
-
-CHOOSING_EVERY = 3
-"""Where images are parted by their position, one held-back image in three is of the choosing part, as in
-`images.halves`."""
+from envise_tf.images.holding_back import CHOOSING_EVERY
 
 
 @dataclass(frozen=True)
@@ -64,11 +61,6 @@ class Threshold:
         except (TypeError, ValueError) as error:
             raise UserError(f"threshold values {written['values']!r}: expected a list of numbers and null") from error
         return cls(**{**written, "values": values, "options": dict(written["options"])})
-
-
-def fitting_part(images: int) -> np.ndarray:
-    """Returns which of `images` held-back images in random order are the choosing part, bool (images,)."""
-    return np.arange(images) % CHOOSING_EVERY == 0
 
 
 def chosen_threshold(
@@ -128,7 +120,9 @@ def chosen_threshold(
 
 
 def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool = False, **options: Any) -> Threshold:
-    """Returns the threshold that `chosen_threshold` chooses on held-back images, parted by `fitting_part`.
+    """Returns the threshold that `chosen_threshold` chooses on held-back images that are not parted yet.
+
+    Every third image is for choosing, the others are for the promise.
 
     Args:
         held_back: all of them, in random order.
@@ -140,7 +134,7 @@ def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool =
     Raises:
         UserError: as in `chosen_threshold`.
     """
-    is_choosing = fitting_part(len(held_back))
+    is_choosing = np.arange(len(held_back)) % CHOOSING_EVERY == 0
     return chosen_threshold(
         rule, held_back.where(is_choosing), held_back.where(~is_choosing), classes, per_class, **options
     )

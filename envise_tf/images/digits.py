@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from envise_tf.images.source import Source, Split, fingerprint, keeps_label
+from envise_tf.images.source import Source, SplitName, fingerprint, keeps_label
 
 _SIDE = 32
 _TEST_EVERY = 5
@@ -26,7 +26,7 @@ class Digits(Source):
         self._grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
         self._labels = digits.target.astype(np.int64)
 
-    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+    def examples(self, split: SplitName, labels: Collection[int] | None = None) -> tf.data.Dataset:
         is_test = np.arange(len(self._labels)) % _TEST_EVERY == 0
         chosen = is_test if split == "test" else ~is_test
         examples = tf.data.Dataset.from_tensor_slices({"image": self._grey[chosen], "label": self._labels[chosen]})

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.images.photographs import decoded_square, images_below, is_image
-from envise_tf.images.source import UNLABELLED, Source, Split, fingerprint
+from envise_tf.images.source import UNLABELLED, Source, SplitName, fingerprint
 
 _LOG = logging.getLogger("envise_tf")
-_SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
+_SPLIT_FOLDERS: dict[SplitName, tuple[str, ...]] = {"train": ("train",), "test": ("test", "val")}
 _TEST_EVERY = 5
 _ORDER_SEED = 0
 
@@ -56,7 +56,7 @@ class Folder(Source):
         self._path = Path(path).expanduser()
         self.class_names, self._files = _found(self._path, labelled)
 
-    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+    def examples(self, split: SplitName, labels: Collection[int] | None = None) -> tf.data.Dataset:
         """See `Source.examples`; the fingerprint is that of the encoded file. Unreadable files are left out."""
         files = self._files_of(split, labels)
         # Typed by hand, because both may be empty.
@@ -65,10 +65,10 @@ class Folder(Source):
         examples = examples.map(self._example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return examples.filter(lambda example, is_readable: is_readable).map(lambda example, _: example)
 
-    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+    def count(self, split: SplitName, labels: Collection[int] | None = None) -> int:
         return len(self._files_of(split, labels))
 
-    def _files_of(self, split: Split, labels: Collection[int] | None) -> list[_File]:
+    def _files_of(self, split: SplitName, labels: Collection[int] | None) -> list[_File]:
         if split not in self._files:
             expected = " or ".join(f"{folder}/" for folder in _SPLIT_FOLDERS[split])
             raise UserError(
@@ -102,7 +102,7 @@ class Folder(Source):
         _LOG.warning("skipped %s: it cannot be read as an image (%s)", name, error)
 
 
-def _found(path: Path, labelled: bool) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
+def _found(path: Path, labelled: bool) -> tuple[tuple[str, ...], dict[SplitName, list[_File]]]:
     """Returns the class names, and the files of each split that there is, in reading order."""
     if not path.is_dir():
         raise UserError(f"there is no folder {path}: expected one of JPEG, PNG or WebP files; check the path")
@@ -122,8 +122,8 @@ def _found(path: Path, labelled: bool) -> tuple[tuple[str, ...], dict[Split, lis
     return class_names, {split: _shuffled(found) for split, found in files.items()}
 
 
-def _split_folders(path: Path) -> dict[Split, Path]:
-    folders: dict[Split, Path] = {}
+def _split_folders(path: Path) -> dict[SplitName, Path]:
+    folders: dict[SplitName, Path] = {}
     for split, names in _SPLIT_FOLDERS.items():
         there = [path / name for name in names if (path / name).is_dir()]
         if there:
@@ -131,7 +131,7 @@ def _split_folders(path: Path) -> dict[Split, Path]:
     return folders
 
 
-def _from_splits(path: Path, folders: dict[Split, Path]) -> tuple[tuple[str, ...], dict[Split, list[_File]]]:
+def _from_splits(path: Path, folders: dict[SplitName, Path]) -> tuple[tuple[str, ...], dict[SplitName, list[_File]]]:
     classes = {split: _classes(folder) for split, folder in folders.items()}
     for split, folder in folders.items():
         if not classes[split]:
@@ -150,12 +150,12 @@ def _from_splits(path: Path, folders: dict[Split, Path]) -> tuple[tuple[str, ...
     return class_names, files
 
 
-def _unlabelled(path: Path) -> dict[Split, list[_File]]:
+def _unlabelled(path: Path) -> dict[SplitName, list[_File]]:
     return {"train": [(name, UNLABELLED) for name in images_below(path)]}
 
 
-def _split_by_name(classes: dict[str, list[str]]) -> dict[Split, list[_File]]:
-    files: dict[Split, list[_File]] = {"train": [], "test": []}
+def _split_by_name(classes: dict[str, list[str]]) -> dict[SplitName, list[_File]]:
+    files: dict[SplitName, list[_File]] = {"train": [], "test": []}
     for label, images in enumerate(classes.values()):
         for number, file in enumerate(images):
             files["test" if number % _TEST_EVERY == 0 else "train"].append((file, label))

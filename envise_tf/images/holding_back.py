@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 HELD_BACK_EVERY = 5
 """One stream image in five is held back (our choice: 20 % still gives a standard error below 1.5 points on 1,000)."""
@@ -53,6 +52,8 @@ def fingerprints(rows: np.ndarray) -> np.ndarray:
     Args:
         rows: uint8 (n, height, width, 3), or other uint8 rows; n > 0.
     """
+    import tensorflow as tf  # here, as the runtime of a phone reads thresholds, and with them this file, without it
+
     digests = tf.raw_ops.Fingerprint(data=rows.reshape(len(rows), -1), method="farmhash64").numpy()
     return (digests.view("<u8")[:, 0] >> np.uint64(2)).astype(np.int64)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.images.source import Source, Split
+from envise_tf.images.source import Source, SplitName
 
 
 def load_source(name: str, data_dir: str | None = None, size: int | None = None) -> Source:
@@ -57,10 +57,10 @@ class _Squared(Source):
     def wordnet_ids(self) -> tuple[str, ...]:
         return self._source.wordnet_ids
 
-    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+    def examples(self, split: SplitName, labels: Collection[int] | None = None) -> tf.data.Dataset:
         return self._source.examples(split, labels).map(self._squared, tf.data.AUTOTUNE, deterministic=True)
 
-    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+    def count(self, split: SplitName, labels: Collection[int] | None = None) -> int:
         return self._source.count(split, labels)
 
     def _squared(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-Split = Literal["train", "test"]
+SplitName = Literal["train", "test"]
 
 UNLABELLED = -1
 """The label of an example that has none."""
@@ -43,7 +43,7 @@ class Source(abc.ABC):
         return self.class_names if are_ids else ()
 
     @abc.abstractmethod
-    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+    def examples(self, split: SplitName, labels: Collection[int] | None = None) -> tf.data.Dataset:
         """Returns the examples of a split, always in the same order.
 
         Args:
@@ -59,7 +59,7 @@ class Source(abc.ABC):
             UserError: the source has no such split.
         """
 
-    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+    def count(self, split: SplitName, labels: Collection[int] | None = None) -> int:
         """Returns how many examples there are, as cheaply as the source can tell; unreadable files may count too.
 
         Args:

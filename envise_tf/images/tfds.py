@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.images.hosts import require_a_host
-from envise_tf.images.source import Source, Split, fingerprint, keeps_label
+from envise_tf.images.source import Source, SplitName, fingerprint, keeps_label
 from envise_tf.images.tiny_imagenet import TinyImagenet, tiny_imagenet
 
 
@@ -37,7 +37,7 @@ class TensorFlowDataset(Source):
         self.size = height if height == width else None
         self.has_boxes = "bbox" in features and _is_box(features["bbox"])
 
-    def examples(self, split: Split, labels: Collection[int] | None = None) -> tf.data.Dataset:
+    def examples(self, split: SplitName, labels: Collection[int] | None = None) -> tf.data.Dataset:
         # Images stay encoded until the label filter has passed: decoding is the expensive part of a pass.
         encoded = self._encoded(split, labels)
         return encoded.map(self._decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -50,10 +50,10 @@ class TensorFlowDataset(Source):
         found = {int(each["label"]): each["wnid"].decode() for each in self._encoded("test", None).as_numpy_iterator()}
         return tuple(found[label] for label in range(len(self.class_names)))
 
-    def count(self, split: Split, labels: Collection[int] | None = None) -> int:
+    def count(self, split: SplitName, labels: Collection[int] | None = None) -> int:
         return int(self._encoded(split, labels).reduce(np.int64(0), lambda count, _: count + 1))
 
-    def _encoded(self, split: Split, labels: Collection[int] | None) -> tf.data.Dataset:
+    def _encoded(self, split: SplitName, labels: Collection[int] | None) -> tf.data.Dataset:
         encoded = self._builder.as_dataset(
             split=self._split_name(split),
             decoders={"image": tfds.decode.SkipDecoding()},
@@ -61,7 +61,7 @@ class TensorFlowDataset(Source):
         )
         return encoded if labels is None else encoded.filter(keeps_label(labels))
 
-    def _split_name(self, split: Split) -> str:
+    def _split_name(self, split: SplitName) -> str:
         known = set(self._builder.info.splits)
         # Some sets keep the labels of "test" to themselves; their "validation" is what people test on.
         for name in ("train",) if split == "train" else ("test", "validation"):

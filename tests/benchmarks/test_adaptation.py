@@ -5,10 +5,12 @@ import dataclasses
 import adaptation
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
 from envise_tf.errors import UserError
 from envise_tf.networks.students import residual_student
+from envise_tf.run import Run
 from envise_tf.settings import TrainSettings, parsed
 
 Cell, Trained = adaptation.Cell, adaptation.Trained
@@ -122,9 +124,9 @@ def test_there_is_no_verdict_on_what_some_did_not_reach():
 
 
 def test_a_ledger_outlives_its_process(tmp_path):
-    cell, trained = Cell("twin", (32, 64), "after", 0.003, 1), Trained([0, 5], [0.1, 0.4], 0.25)
+    cell, trained = Cell("twin", (32, 64), "after", 0.003, 1), Trained([0, 5], [0.1, 0.4])
     adaptation.Ledger(tmp_path, {"every": 5}).add(cell, trained, None)
-    (tmp_path / "unfinished.cells.jsonl").write_text('{"cell": "half a li')
+    (tmp_path / cell.name / "unfinished.trained.json").write_text('{"steps": [0,')
     again = adaptation.Ledger(tmp_path, {"every": 5})
     assert again[cell] == trained
     assert again.steps == 5
@@ -135,7 +137,7 @@ def test_a_ledger_outlives_its_process(tmp_path):
 def test_a_ledger_keeps_the_student(tmp_path):
     cell, student = Cell("binary", (32,), "before", 0.003, 1), residual_student(8, 3, (32,), (1,))
     ledger = adaptation.Ledger(tmp_path, {})
-    ledger.add(cell, Trained([5], [0.4], 0.25), student)
+    ledger.add(cell, Trained([5], [0.4]), student)
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     np.testing.assert_array_equal(ledger.student(cell)(images), student(images))
 
@@ -162,7 +164,7 @@ def test_nothing_to_compare_is_refused(name):
 
 def rising(height: float, length: int) -> Trained:
     """Returns a curve that rises to `height` along a line of `length` measurements, five steps apart, and stays."""
-    return Trained([5 * i for i in range(21)], [height * min(i / length, 1) for i in range(21)], 0.1)
+    return Trained([5 * i for i in range(21)], [height * min(i / length, 1) for i in range(21)])
 
 
 def test_the_common_level_is_one_that_both_reach():
@@ -182,7 +184,7 @@ def ledger(tmp_path):
         for seed in (100, 0, 1):
             for role, rate in [(role, rate) for role, rates in RATES.items() for rate in rates]:
                 height = 0.6 if rate == best else 0.3
-                trained = Trained([100], [height], 0.1) if role == "before" else rising(height, length + seed % 2)
+                trained = Trained([100], [height]) if role == "before" else rising(height, length + seed % 2)
                 filled.add(Cell(kind, (32,), role, rate, seed), trained, None)
     return filled
 
@@ -224,19 +226,34 @@ def test_the_picture_has_a_panel_a_width_and_a_line_a_kind(ledger):
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_a_training_does_not_depend_on_those_before_it():
+@pytest.mark.slow
+def test_a_training_depends_neither_on_those_before_it_nor_on_an_interruption(tmp_path):
     settings, _ = parsed(TrainSettings, "train", "", ["--preset", "digits"])
-    settings = dataclasses.replace(settings, objectives={"soft_label": {"weight": 1.0}})  # traced faster
-    phase = adaptation.Phase(settings, held_back=128)
-    student = residual_student(phase.job.size, len(phase.classes), (32,), (1,))
-    start, measured, told = student.get_weights(), [0, 4, 8], []
-    trainer = adaptation.Trainer(phase, student, lambda step: 1.0, lambda: told.append(1))
-    first = trainer.trained(start, 0.01, 0, measured)
-    weights = student.get_weights()
-    trainer.trained(start, 0.05, 1, measured)
+    settings = dataclasses.replace(
+        settings, window=128, windows=2, batch_size=32, objectives={"soft_label": {"weight": 1.0}}
+    )
+    task = adaptation.Task(settings, held_back=128)
+    student = residual_student(task.job.size, len(task.classes), (32,), (1,))
+    start = student.get_weights()
+
+    def trained(run, most):
+        """Returns how a training went, which a Ctrl-C ends when it takes more steps."""
+        left = iter(range(most))
+
+        def stop_at_the_end(*_):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+
+        student.set_weights(start)
+        rate = tf.keras.optimizers.schedules.PolynomialDecay(0.0, 2, end_learning_rate=0.01)
+        stops = tf.keras.callbacks.LambdaCallback(on_train_batch_end=stop_at_the_end)
+        return task.trained(student, rate, seed=0, every=3, run=Run(tmp_path / run), callbacks=[stops])
+
+    first, weights = trained("first", most=6), student.get_weights()
+    assert first.steps == [0, 3, 6]
+    with pytest.raises(KeyboardInterrupt):
+        trained("again", most=4)
     assert not np.array_equal(student.get_weights()[-1], weights[-1])
-    again = trainer.trained(start, 0.01, 0, measured)
-    assert (again.steps, again.agreement) == (measured, first.agreement)
+    assert trained("again", most=3) == first
     for value, expected in zip(student.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(value, expected)
-    assert len(told) == 24

@@ -1,17 +1,14 @@
 """Several replicas train the network that one trains: losses, batches, normalisation, lost workers, mistakes."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from commands import COMMAND, Python, signalled_at
 
 from envise_tf.distillation.replicas import _shares
 from envise_tf.distillation.synchronised import SynchronisedBatchNormalization
@@ -68,40 +65,35 @@ def assert_same_training(run: Path, expected: Path, network: str) -> None:
 
 def test_two_devices_train_what_one_trains(alone, tmp_path):
     words = [str(tmp_path), *FLAGS, "--strategy", "mirrored", "--out", str(tmp_path / "student")]
-    subprocess.run([sys.executable, "-c", TWO_DEVICES, *words], check=True, stdout=subprocess.DEVNULL)
+    process = Python(TWO_DEVICES, *words)
+    assert process.wait() == 0, process.stderr
     assert_same_training(tmp_path / "student", alone, "student.keras")
     assert_same_training(tmp_path / "mirrored", tmp_path / "one", "teacher.keras")
 
 
-def workers(*words: str, errors: Path) -> list[subprocess.Popen]:
-    """Starts two processes on free ports; what they say of mistakes goes to errors/0 and errors/1."""
+def tasks() -> list[str]:
+    """Returns the TF_CONFIG of each of two workers on free ports; the first is the chief."""
     ports = random.SystemRandom().sample(range(20_000, 32_000), 2)
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "envise_tf.train", *words],
-            env={**os.environ, "TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})},
-            stdout=subprocess.DEVNULL,
-            stderr=(errors / str(i)).open("w"),
-        )
-        for i in range(2)
-    ]
+    return [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
 
 
 def test_two_workers_train_what_one_trains_and_a_lost_one_ends_the_other(alone, tmp_path):
-    run = tmp_path / "run"
-    chief, other = workers(*FLAGS, "--strategy", "multi_worker", "--out", str(run), errors=tmp_path)
-    while not (run / "log.jsonl").exists() and chief.poll() is None and other.poll() is None:
-        time.sleep(0.01)
-    other.send_signal(signal.SIGKILL)
-    other.wait()
-    assert chief.wait() == 2
+    command, run = "envise_tf.train.__main__", tmp_path / "run"
+    words = [*FLAGS, "--strategy", "multi_worker", "--out", str(run)]
+    of_chief, of_other = tasks()
+    chief = Python(COMMAND, command, *words, TF_CONFIG=of_chief)
+    # At the end of the second of three windows.
+    place = "envise_tf.distillation.training:Recorder.on_epoch_end"
+    other = signalled_at(2, place, command, words, TF_CONFIG=of_other)
+    assert other.wait() == -signal.SIGKILL, other.stderr
+    assert chief.wait() == 2, chief.stderr
     # TensorFlow's own messages may stand around it.
-    (line,) = [line for line in (tmp_path / "0").read_text().splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in chief.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: worker 127.0.0.1:")
     assert f"--resume {run}" in line
-    assert not (run / "student.keras").exists(), "the kill came too late to test anything"
-    resumed = workers("--resume", str(run), errors=tmp_path)
+    assert not (run / "student.keras").exists()
+    resumed = [Python(COMMAND, command, "--resume", str(run), TF_CONFIG=task) for task in tasks()]
     assert [process.wait() for process in resumed] == [0, 0]
     assert_same_training(run, alone, "student.keras")
 

@@ -163,7 +163,7 @@ def test_ctrl_c_leaves_whole_rows(bundle, tmp_path):
     words = [str(bundle), str(tmp_path / "images"), "--out", str(out)]
     place = "envise_tf.export.runtime:Cascade.classify"
     stopped = signalled_at(20, place, "envise_tf.export.classify", words, signal.SIGINT)
-    assert stopped.returncode == 130, stopped.stderr
+    assert stopped.wait() == 130, stopped.stderr
     assert stopped.stderr.splitlines()[-1] == "interrupted; the CSV file holds the images answered so far"
     assert out.read_text().endswith("\n")
     found = rows(out)[1:]

@@ -28,6 +28,11 @@ def network() -> tf.keras.Model:
     return model
 
 
+@pytest.fixture(scope="module")
+def in_float32(network) -> bytes:
+    return converted_teacher(network, "float32")
+
+
 def tflite_logits(flatbuffer: bytes, images: np.ndarray) -> np.ndarray:
     interpreter = tf.lite.Interpreter(model_content=flatbuffer)
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], images.shape)
@@ -123,15 +128,14 @@ def test_multiply_accumulates_by_hand():
     assert macs(efficientnet_lite("lite0", 32, 10, 64)).float_macs == expected
 
 
-def test_a_float_flatbuffer_answers_as_keras_and_needs_no_custom_operator(network):
-    flatbuffer = converted_teacher(network, "float32")
-    np.testing.assert_allclose(tflite_logits(flatbuffer, IMAGES), network(IMAGES), atol=2e-3)
-    assert "RESIZE_BILINEAR" in operators(flatbuffer)
+def test_a_float_flatbuffer_answers_as_keras_and_needs_no_custom_operator(network, in_float32):
+    np.testing.assert_allclose(tflite_logits(in_float32, IMAGES), network(IMAGES), atol=2e-3)
+    assert "RESIZE_BILINEAR" in operators(in_float32)
 
 
-def test_in_int8_each_channel_of_a_kernel_has_its_own_scale(network):
+def test_in_int8_each_channel_of_a_kernel_has_its_own_scale(network, in_float32):
     flatbuffer = converted_teacher(network, "int8", IMAGES)
-    assert len(flatbuffer) < 0.35 * len(converted_teacher(network, "float32"))
+    assert len(flatbuffer) < 0.35 * len(in_float32)
     interpreter = tf.lite.Interpreter(model_content=flatbuffer)
     scales = {
         tuple(tensor["shape"]): len(tensor["quantization_parameters"]["scales"])

@@ -3,14 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from commands import error_line
+from commands import Python, error_line
 from PIL import Image
 
 from envise_tf.images.digits import Digits
@@ -119,8 +117,8 @@ command.main(sys.argv[1:])
 
 def test_a_run_that_is_killed_answers_every_image_once_and_as_if_nothing_had_happened(finished, simulated, tmp_path):
     run = tmp_path / "run"
-    process = subprocess.run([sys.executable, "-c", DYING, *simulated, "--out", str(run)], stdout=subprocess.DEVNULL)
-    assert process.returncode == 9
+    process = Python(DYING, *simulated, "--out", str(run))
+    assert process.wait() == 9, process.stderr
     given = (run / "answers.csv").read_text()
     assert given.endswith("\n99")
     main(["--resume", str(run)])

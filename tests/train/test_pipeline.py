@@ -74,7 +74,7 @@ def test_killed_and_resumed_the_run_ends_with_the_same_student(finished, tmp_pat
     # At the end of the second window, before its checkpoint: the window is trained again.
     words = [*SMALL, "--out", str(run)]
     killed = signalled_at(2, "envise_tf.run:Run.write_log", "envise_tf.train.__main__", words)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.wait() == -signal.SIGKILL, killed.stderr
     assert not (run / "student.keras").exists()
     main(["--resume", str(run)])
     assert_same_student(finished, run)

@@ -2,17 +2,13 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from commands import error_line, signalled_at
+from commands import COMMAND, Python, error_line, signalled_at
 
 from envise_tf.settings import TrainSettings, parsed
 from envise_tf.tuning import runner
@@ -23,6 +19,7 @@ pytestmark = pytest.mark.slow
 SMALL = [
     *("--preset", "digits", "--windows", "2", "--window", "64", "--batch_size", "32", "--classes", "pinned"),
     *("--widths", "[32]", "--blocks", "[1]", "--held_back", "64", "--faithful", "0.5"),
+    *("--objectives", '{"soft_label": {"weight": 1.0}}'),  # traced faster
 ]
 
 
@@ -30,7 +27,7 @@ SMALL = [
 def space(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("space") / "two.yaml"
     file.write_text(
-        "learning_rate: {least: 0.001, most: 0.01, scale: log}\nobjectives.attention_triplet.anchor: [student, teacher]"
+        "learning_rate: {least: 0.001, most: 0.01, scale: log}\nobjectives.soft_label.temperature: [1.0, 2.0]"
     )
     return str(file)
 
@@ -64,7 +61,7 @@ def test_a_sweep_leaves_table_report_and_best_settings(finished, capsys):
     best = max((record for name, record in records(finished).items() if name != "preset"), key=gie_of)
     settings, _ = parsed(TrainSettings, "train", "", ["--config", str(finished / "best.yaml")])
     assert settings.learning_rate == best["values"]["learning_rate"]
-    assert settings.objectives["attention_triplet"]["anchor"] == best["values"]["objectives.attention_triplet.anchor"]
+    assert settings.objectives["soft_label"]["temperature"] == best["values"]["objectives.soft_label.temperature"]
     assert settings.out is None
 
 
@@ -77,7 +74,7 @@ def test_killed_and_resumed_a_sweep_repeats_no_trial_and_makes_the_same_choices(
     words = [*SMALL, "--trials", "2", "--space", space, "--out", str(sweep)]
     # The fifth window is the first of trial 1, after two of the preset and two of trial 0.
     killed = signalled_at(5, "envise_tf.run:Run.write_log", "envise_tf.tuning.__main__", words)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.wait() == -signal.SIGKILL, killed.stderr
     assert set(records(sweep)) == {"preset", "0"}
     before = {name: (sweep / f"trials/{name}.json").stat().st_mtime_ns for name in ("preset", "0")}
     main(words)
@@ -96,19 +93,8 @@ def test_more_trials_may_be_asked_for_later(finished, space, capsys, tmp_path):
 
 
 def test_hyperband_goes_on_with_the_best_students_of_a_rung(tmp_path, space):
-    words = [
-        "--windows",
-        "3",
-        "--tuner",
-        "hyperband",
-        "--trials",
-        "5",
-        "--space",
-        space,
-        "--out",
-        str(tmp_path / "sweep"),
-    ]
-    main([*SMALL, *words])
+    words = ["--windows", "3", "--tuner", "hyperband", "--trials", "5", "--space", space]
+    main([*SMALL, *words, "--out", str(tmp_path / "sweep")])
     rungs = {name: record for name, record in records(tmp_path / "sweep").items() if name != "preset"}
     assert len(rungs) == 5
     short = {name: record for name, record in rungs.items() if len(record["curve"]) == 1}
@@ -122,11 +108,11 @@ def test_hyperband_goes_on_with_the_best_students_of_a_rung(tmp_path, space):
 
 
 def test_a_bug_ends_the_sweep_with_its_traceback(finished, tmp_path, space, monkeypatch):
-    def figures(*_):
+    def distil(*_):
         raise ZeroDivisionError("a bug")
 
     sweep = Path(shutil.copytree(finished, tmp_path / "sweep"))
-    monkeypatch.setattr(runner, "objective_figures", figures)
+    monkeypatch.setattr(runner, "distil", distil)
     with pytest.raises(ZeroDivisionError):
         main([*SMALL, "--trials", "3", "--space", space, "--out", str(sweep)])
     assert set(records(sweep)) == set(records(finished))
@@ -164,37 +150,42 @@ def test_a_folder_without_a_sweep_cannot_be_resumed(capsys, tmp_path):
     assert "holds no run to resume" in capsys.readouterr().err
 
 
+# A chief whose clock stands still, but for an hour at every look while a file says so. So a worker that is lost counts
+# as lost at once, and one that lives never does, however long a busy machine keeps it from giving a sign.
+CHIEF = """
+import pathlib, sys, types
+from envise_tf.tuning import __main__ as command, pipeline, workers
+runs, *words = sys.argv[1:]
+now = 0
+def monotonic():
+    global now
+    now += 3600 * pathlib.Path(runs).exists()
+    return now
+workers.time = types.SimpleNamespace(monotonic=monotonic)
+pipeline._LOOK = 0.1
+command.main(words)
+"""
+
+
 def test_a_chief_gives_the_trial_of_a_killed_worker_to_another(tmp_path, space):
-    sweep = tmp_path / "sweep"
+    sweep, clock_runs = tmp_path / "sweep", tmp_path / "clock runs"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Long enough for a worker that lives not to be taken for a lost one where the machine is busy.
-    words = [*SMALL, "--trials", "2", "--space", space, "--lost_after", "20", "--out", str(sweep)]
+    words = [*SMALL, "--windows", "1", "--trials", "2", "--space", space, "--out", str(sweep)]
     oracle = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
-
-    def started(name: str) -> subprocess.Popen:
-        environment = os.environ | oracle | {"KERASTUNER_TUNER_ID": name}
-        command = [sys.executable, "-m", "envise_tf.tuning", *words]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-
-    with started("chief") as chief:
-        try:
-            while not (sweep / "settings.yaml").exists():
-                assert chief.poll() is None
-                time.sleep(0.1)
-            # The third window is the first of trial 0, after two of the preset.
-            place, worker = "envise_tf.run:Run.write_log", {**oracle, "KERASTUNER_TUNER_ID": "tuner0"}
-            killed = signalled_at(3, place, "envise_tf.tuning.__main__", words, **worker)
-            assert killed.returncode == -signal.SIGKILL, killed.stderr
-            with started("tuner1") as other:
-                other.communicate()
-            assert other.returncode == 0
-            told, _ = chief.communicate()
-        finally:
-            chief.kill()
-    assert chief.returncode == 0
-    assert "worker tuner0 is lost: trial 0 is given out again" in told
+    command = "envise_tf.tuning.__main__"
+    chief = Python(CHIEF, str(clock_runs), *words, KERASTUNER_TUNER_ID="chief", **oracle)
+    chief.wait_until((sweep / "settings.yaml").exists)
+    # The second window is that of trial 0, after the one of the preset.
+    lost = signalled_at(2, "envise_tf.run:Run.write_log", command, words, KERASTUNER_TUNER_ID="tuner0", **oracle)
+    assert lost.wait() == -signal.SIGKILL, lost.stderr
+    clock_runs.touch()
+    chief.wait_until(lambda: "worker tuner0 is lost: trial 0 is given out again" in chief.stdout)
+    clock_runs.unlink()
+    other = Python(COMMAND, command, *words, KERASTUNER_TUNER_ID="tuner1", **oracle)
+    assert other.wait() == 0, other.stderr
+    assert chief.wait() == 0, chief.stderr
     done = records(sweep)
     assert set(done) == {"preset", "0", "1"}
     assert [done[name]["worker"] for name in ("preset", "0", "1")] == ["tuner0", "tuner1", "tuner1"]

@@ -10,7 +10,7 @@ from made_held_back import fit
 from envise_tf.deferral.scores import SCORES, OutlierScore, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.images.digits import Digits
-from envise_tf.images.source import Split
+from envise_tf.images.source import SplitName
 from envise_tf.networks.shipped import shipped_network
 
 KNOWN = 7
@@ -31,7 +31,7 @@ def student(network: tf.keras.Model) -> Observer:
     return Observer(cut)
 
 
-def digits(split: Split, labels: range, count: int) -> np.ndarray:
+def digits(split: SplitName, labels: range, count: int) -> np.ndarray:
     return next(iter(Digits().examples(split, labels).batch(count)))["image"].numpy()
 
 
