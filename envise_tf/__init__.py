@@ -76,8 +76,13 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from envise_tf.networks.shipped import shipped_network as shipped_network
     from envise_tf.networks.students import residual_student as residual_student
     from envise_tf.networks.students import with_classes as with_classes
+    from envise_tf.prior.adaptation import Adaptation as Adaptation
+    from envise_tf.prior.adapted import adapted_to as adapted_to
+    from envise_tf.prior.calibration import Calibration as Calibration
+    from envise_tf.prior.calibration import fitted_calibration as fitted_calibration
+    from envise_tf.prior.estimation import WindowPrior as WindowPrior
+    from envise_tf.prior.estimation import estimated_prior as estimated_prior
     from envise_tf.prior.frequent import frequent_classes as frequent_classes
-    from envise_tf.prior.frequent import frequent_predictions as frequent_predictions
     from envise_tf.runs.finished import load_cascade as load_cascade
     from envise_tf.runs.finished import load_run as load_run
 
@@ -92,12 +97,18 @@ _HOMES = {
     "shipped_names": "networks.shipped",
     "shipped_network": "networks.shipped",
     "macs": "networks.macs",
-    # Images, and the classes that really occur in them
+    # Images
     "photographs": "images.windows",
     "Photographs": "images.windows",
     "decoded_square": "images.photographs",
-    "frequent_predictions": "prior.frequent",
+    # The classes that really occur in them, and the teacher that knows it
+    "adapted_to": "prior.adapted",
+    "Adaptation": "prior.adaptation",
     "frequent_classes": "prior.frequent",
+    "estimated_prior": "prior.estimation",
+    "WindowPrior": "prior.estimation",
+    "Calibration": "prior.calibration",
+    "fitted_calibration": "prior.calibration",
     # Distillation
     "Distiller": "distillation.distiller",
     "adam_for": "distillation.distiller",

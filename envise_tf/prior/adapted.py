@@ -7,6 +7,8 @@ are `shift.adapted_logits(calibration.logits(z), prior, source_prior)`.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.networks.graph import is_graph, unrolled
+from envise_tf.networks.loading import Classifier
 from envise_tf.networks.split import check_output, last_that_computes, without_softmax
+from envise_tf.prior.adaptation import Adaptation, adaptation_to
 from envise_tf.prior.calibration import Calibration
 
 
@@ -79,6 +83,33 @@ def adapted_teacher(model: tf.keras.Model, calibration: Calibration, log_ratio: 
     adapted = tf.keras.Model(logits.inputs, shift(logits.outputs[0]), name=f"{model.name}_adapted")
     shift.assign(calibration, log_ratio)
     return adapted
+
+
+def adapted_to(
+    teacher: Classifier, stream: Iterable[np.ndarray | tf.Tensor], outlier_rate: float = 0.05
+) -> tuple[Classifier, Adaptation]:
+    """Returns the teacher adapted to a stream, and what the stream tells of its classes.
+
+    Args:
+        teacher: its labelled images, if it has any, calibrate it.
+        stream: uint8 batches (n, size, size, 3), some thousands of images in all.
+        outlier_rate: share of the stream that is expected to come from classes that it has not shown yet, in [0, 1).
+
+    Raises:
+        UserError: there is no image, or the model cannot be followed to its logits.
+    """
+    teacher = dataclasses.replace(teacher, model=ending_in_logits(teacher.model))
+    logits = [teacher(np.asarray(images)) for images in stream]
+    if not logits:
+        raise UserError("the stream has no image: expected some hundreds, to see which classes occur in it")
+    adaptation = adaptation_to(np.concatenate(logits), teacher.labelled, outlier_rate=outlier_rate)
+    return adapted(teacher, adaptation), adaptation
+
+
+def adapted(teacher: Classifier, adaptation: Adaptation) -> Classifier:
+    """Returns the teacher with the adapted model in its model's place."""
+    model = adapted_teacher(teacher.model, adaptation.calibration, adaptation.log_ratio)
+    return dataclasses.replace(teacher, model=model)
 
 
 def raw_teacher(model: tf.keras.Model) -> tf.keras.Model:

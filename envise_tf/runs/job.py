@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from envise_tf import progress
@@ -19,8 +18,8 @@ from envise_tf.images.scenario import Scenario, load_scenario
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Stream
 from envise_tf.networks.loading import Classifier, load_teacher
-from envise_tf.prior.adaptation import Adaptation, adaptation_to
-from envise_tf.prior.adapted import adapted_teacher, ending_in_logits, raw_teacher
+from envise_tf.prior.adaptation import Adaptation
+from envise_tf.prior.adapted import adapted, adapted_to, ending_in_logits, raw_teacher
 from envise_tf.prior.frequent import frequent_classes
 from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size, with_class_names
 from envise_tf.settings import TrainSettings
@@ -117,10 +116,7 @@ def found_adaptation(job: Job) -> Adaptation:
     """
     batches = job.stream.images().take(-(-_MOST_ESTIMATED // job.settings.batch_size))
     shown = progress.track(batches.as_numpy_iterator(), "the teacher looks at the stream")
-    logits = [job.teacher(images) for images in shown]
-    if not logits:
-        raise UserError(f"{job.stream.source.name} has no stream images of the classes asked for: add some")
-    return adaptation_to(np.concatenate(logits), job.teacher.labelled, outlier_rate=job.settings.outlier_rate)
+    return adapted_to(job.teacher, shown, job.settings.outlier_rate)[1]
 
 
 def raw_job(job: Job) -> Job:
@@ -130,8 +126,7 @@ def raw_job(job: Job) -> Job:
 
 def adapted_job(job: Job, adaptation: Adaptation) -> Job:
     """Returns the job with the adapted teacher in the teacher's place."""
-    model = adapted_teacher(job.teacher.model, adaptation.calibration, adaptation.log_ratio)
-    return dataclasses.replace(job, teacher=dataclasses.replace(job.teacher, model=model))
+    return dataclasses.replace(job, teacher=adapted(job.teacher, adaptation))
 
 
 def learned_classes(job: Job, adaptation: Adaptation | None) -> list[int]:
