@@ -273,7 +273,8 @@ def _show(bundle: Bundle, run: str) -> None:
         table.add_row(entry["file"], f"{entry['bytes'] / 1000:,.1f}", entry.get("precision") or entry.get("network"))
     _CONSOLE.print(table)
     for which in (which for which in DECISIONS if which in bundle.files):
-        reason = bundle.manifest[which]["threshold"]["why_all_deferred"]
-        if reason is not None:
-            _CONSOLE.print(f"{_FILES[which]} defers everything: {reason}", soft_wrap=True)
+        threshold = bundle.manifest[which]["threshold"]
+        reason = threshold["why_all_deferred"]
+        told = f"promises: {threshold['promise']}" if reason is None else f"defers everything: {reason}"
+        _CONSOLE.print(f"{_FILES[which]} {told}", soft_wrap=True)
     _CONSOLE.print(f"next: python -m envise_tf.export.verify {bundle.folder} --run {run}", soft_wrap=True)

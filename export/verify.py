@@ -212,7 +212,7 @@ def _require_made_from(bundle: Bundle, run: EvaluatedRun, folder: str) -> None:
         )
 
 
-def _decided_by(entry: dict[str, Any]) -> tuple[str, dict[str, float], list[float | None] | None]:
+def _decided_by(entry: dict[str, Any]) -> tuple[str, dict[str, Any], list[float | None] | None]:
     """Returns a student's score, the options of its threshold, and its values unless they are int8's own."""
     threshold = entry["threshold"]
     return entry["score"], threshold["options"], None if entry["network"] == "twin_int8" else threshold["values"]

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from commands import error_line
 from fixed_run import held_back_images
-from scipy import stats
+from scipy import special, stats
 
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.scores import outlier_score
-from envise_tf.deferral.threshold import chosen_threshold
+from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.export.__main__ import main
 from envise_tf.export.bundle import load_bundle
 from envise_tf.export.golden import clear_images
@@ -44,6 +44,28 @@ def rate_threshold(rate: float) -> dict:
     """What a threshold.json of the rule "rate" holds, for seven classes."""
     part = HeldBack(np.linspace(0, 1, 500), np.zeros(500), np.ones(500), np.ones(500), np.zeros(500))
     return chosen_threshold("rate", part, part, 7, rate=rate).as_dict()
+
+
+def accuracy_threshold_of(folder: Path, run: Path, epsilon: float) -> Threshold:
+    """The threshold of the built-in student by the rule accuracy, with regrets by hand from the run's teacher."""
+    entry, flatbuffer = manifest_of(folder)["student_builtin"], (folder / "student_builtin.tflite").read_bytes()
+    network, teacher = (
+        TfliteNetwork(flatbuffer, "twin"),
+        tf.keras.models.load_model(run / "teacher.keras", compile=False),
+    )
+
+    def seen(part: str) -> HeldBack:
+        images = held_back_images(run, part)
+        said = [network(image[np.newaxis]) for image in images]
+        own = np.array([one[entry["outputs"]["logits"]].argmax() for one in said])
+        score = np.array([one[entry["outputs"]["score"]].item() for one in said])
+        shares = special.softmax(teacher(images).numpy().astype(np.float64), axis=1)
+        label, rows = shares.argmax(axis=1), np.arange(len(images))
+        # The seven classes of the student are the first seven of the teacher.
+        regret = shares[rows, label] - shares[rows, own]
+        return HeldBack(score, own, own == label, label < 7, regret)
+
+    return chosen_threshold("accuracy", seen("choosing"), seen("promising"), 7, epsilon=epsilon)
 
 
 def test_the_manifest_is_that_of_the_run(exported, digits_run):
@@ -129,6 +151,10 @@ def test_a_twin_becomes_the_builtin_student_in_int8(copied, exported, tmp_path):
     twin = Path(shutil.copytree(copied, copied / "twin"))
     settings = (twin / "settings.yaml").read_text().replace("twin: false", "twin: true", 1)
     (twin / "settings.yaml").write_text(settings)
+    # A twin that guesses costs nearly 90 % of accuracy where it answers: this much lets it answer some images.
+    none = HeldBack(*np.zeros((5, 0)))
+    threshold = chosen_threshold("accuracy", none, none, 7, epsilon=0.3)
+    (twin / "threshold.json").write_text(json.dumps(threshold.as_dict()))
     assert "\ntwin: true" in settings
     tf.keras.utils.set_random_seed(0)
     residual_student(32, 7, [32, 64], [2, 2], binary=False).save(twin / "student.keras")
@@ -141,6 +167,13 @@ def test_a_twin_becomes_the_builtin_student_in_int8(copied, exported, tmp_path):
     assert entries["teacher"]["precision"] == "dynamic"
     assert entries["student_builtin"]["bytes"] < 150_000
     assert load_bundle(target).manifest == entries
+    expected = accuracy_threshold_of(target, copied, 0.3)
+    assert np.isfinite(expected.values).all()
+    found = entries["student_builtin"]["threshold"]
+    assert found["values"] == pytest.approx(expected.values.tolist())
+    assert 0 < expected.coverage < 1
+    assert found["coverage"] == pytest.approx(expected.coverage)
+    assert (found["rule"], found["options"], found["promise"]) == ("accuracy", expected.options, expected.promise)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "run"]
     # A run of the twin alone has no binary student.
     (twin / "threshold.json").write_text(json.dumps(rate_threshold(0.3)))
