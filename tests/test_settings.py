@@ -221,6 +221,10 @@ def test_a_mistyped_flag_is_told_the_nearest(command, capsys):
     assert line.endswith(f"see python -m envise_tf.{command} --help")
 
 
+def test_a_mistyped_student_of_teach_is_told_the_nearest(capsys):
+    assert "no flag is called --studnt; nearest: --student" in error_line(capsys, main_of("teach"), ["--studnt"])
+
+
 def test_windos_is_windows():
     with pytest.raises(UserError, match="no flag is called --windos; nearest: --windows"):
         train_settings("--windos", "3")

@@ -42,7 +42,7 @@ def write_hparams(sweep: Path, space: Space, records: Sequence[TrialRecord]) -> 
 
 @contextmanager
 def _events(target: Path) -> Iterator[None]:
-    """Has what is told inside written to a new folder, which gets its name once that went well."""
+    """Writes what is logged inside the block to a new folder, which gets its name once all is written."""
     # Not inside of tensorboard/, where a TensorBoard that is open would take it for a run.
     with (
         whole(target, beside=target.parent.parent) as unfinished,
@@ -60,7 +60,7 @@ def _tell_space(space: Space) -> None:
 
 def _tell_trial(space: Space, record: TrialRecord) -> None:
     values = {key: _plain(record.values[key]) for key in space.dimensions}
-    # A setting that the baseline does not have is one that TensorBoard is not told of.
+    # The baseline may lack a setting, which is then left out.
     hp.hparams({key: value for key, value in values.items() if value is not None}, trial_id=record.trial)
     for name, value in record.figures.items():
         if math.isfinite(value):

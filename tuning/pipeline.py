@@ -35,13 +35,13 @@ _LOOK = 2.0
 """Seconds between looks of the chief at its workers."""
 
 _MAY_CHANGE = ("trials", "lost_after", "out")
-"""Settings with which a sweep may be gone on with: they say how long, not what."""
+"""Settings that may differ when a sweep is resumed: they say how long it takes, not what is searched."""
 
 
 def sweep(settings: SweepSettings, resumed: bool) -> Run:
     """Runs the trials of a sweep that are still to be run; writes its report and the best settings to its folder.
 
-    Started again with the same settings and folder it goes on where it was. Run with KERASTUNER_ORACLE_IP set it is
+    Started again with the same settings and folder it resumes where it was. Run with KERASTUNER_ORACLE_IP set it is
     the chief or a worker of several, see docs/tuning.md.
 
     Raises:
@@ -83,7 +83,7 @@ def _check(settings: SweepSettings) -> None:
 
 
 def _opened(settings: SweepSettings, resumed: bool) -> Run:
-    """Returns the sweep's folder: one that is gone on with, or a new one with settings and space in it."""
+    """Returns the sweep's folder: that of a sweep to resume, or a new one with settings and space in it."""
     if is_worker_of_many() or leads_sweep():
         if settings.out is None:
             raise UserError("no folder is given: expected --out on a file system that the chief and all workers share")
@@ -206,7 +206,7 @@ class _Account:
         self._bar.update(self._task, description=f"window {windows}/{of}", completed=done + windows / of)
 
     def report(self) -> None:
-        """Tells of the trials that have ended since the last call, and writes the report if there are any."""
+        """Prints the trials that have ended since the last call, and writes the report if there are any."""
         records = trial_records(self._run)
         news = [record for record in records if record.trial not in self._reported]
         for record in news:
@@ -218,7 +218,7 @@ class _Account:
 
 
 def _line(record: TrialRecord, objective: str) -> str:
-    """Returns what is said of a trial that has ended."""
+    """Returns the lines that are printed for a trial that has ended."""
     said = record.reason
     if record.figures:
         said = f"{FIGURES[objective]} {shown(objective, record.figures[objective])}  {said}"

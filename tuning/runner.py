@@ -60,7 +60,7 @@ class Runner:
             settings: of its training.
             values: of each setting of the space.
             until: windows after which the training pauses; None trains to the end, or until it is hopeless.
-            earlier: trial whose student it goes on with; None begins a new one.
+            earlier: trial whose student is trained further; None begins a new one.
 
         Raises:
             FailedTrialError: the loss became infinite, memory ran out, or the objective has no value.

@@ -318,7 +318,7 @@ def _kind(key: str) -> type:
 
     _, name, option = key.split(".")
     default = getattr(objective(name, {}), option, None)
-    objective(name, {option: default})  # tells of an option that there is not
+    objective(name, {option: default})  # raises where there is no such option
     return type(default)
 
 

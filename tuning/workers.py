@@ -25,7 +25,7 @@ _SIGNS = 4
 
 @contextmanager
 def repeated(every: float, act: Callable[[], None]) -> Iterator[None]:
-    """Calls a function at once and then every so many seconds, in a thread, until the block ends."""
+    """Calls a function at once and then at a fixed interval of seconds, in a thread, until the block ends."""
     ended = threading.Event()
 
     def run() -> None:

@@ -16,7 +16,9 @@ _COLUMN = 28
 _METAVARS = {int: "N", float: "X", str: "TEXT", tuple: "[N,N,...]", dict: "YAML"}
 
 
-def help_text(settings_class: type, command: str, about: str, presets: Sequence[str]) -> str:
+def help_text(
+    settings_class: type, command: str, about: str, presets: Sequence[str], switches: Mapping[str, str]
+) -> str:
     """Returns the text of --help.
 
     Args:
@@ -24,6 +26,7 @@ def help_text(settings_class: type, command: str, about: str, presets: Sequence[
         command: as in `parsed`.
         about: what the command does.
         presets: their names, if the command has any.
+        switches: as in `parsed`.
     """
     words = positional_names(settings_class)
     usage = f"{usage_of(settings_class, command)} [--FLAG VALUE ...]"
@@ -35,6 +38,8 @@ def help_text(settings_class: type, command: str, about: str, presets: Sequence[
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=_COLUMN),
     )
     general = parser.add_argument_group("Command")
+    for name, text in switches.items():
+        general.add_argument(f"--{name}", help=text, action="store_true")
     for name, metavar, text in _general(presets):
         if metavar is None:
             general.add_argument(f"--{name}", help=text, action="store_true")

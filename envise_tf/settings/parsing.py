@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from importlib.abc import Traversable
@@ -59,7 +59,11 @@ def preset_file(command: str, name: str) -> Path:
 
 
 def parsed(
-    settings_class: type[SettingsT], command: str, about: str, argv: Sequence[str] | None = None
+    settings_class: type[SettingsT],
+    command: str,
+    about: str,
+    argv: Sequence[str] | None = None,
+    switches: Mapping[str, str] | None = None,
 ) -> tuple[SettingsT, bool]:
     """Returns the settings that a command line asks for, and whether they are those of a run to resume.
 
@@ -72,19 +76,21 @@ def parsed(
         command: "train", "teach --student", "export.verify"; its last word is the folder of its presets, if it has any.
         about: what the command does, for --help.
         argv: the words of the command line; None takes the process'.
+        switches: what each flag without a value does that the command itself takes off the line beforehand. They are
+            here for --help, and for whoever mistypes one.
 
     Raises:
         UserError: an unknown flag, setting or preset, a value of the wrong type or out of its range, a missing word, or
             --resume beside other flags.
     """
-    presets = preset_names(command)
+    presets, switches = preset_names(command), switches or {}
     readable = [*(("preset", "resume") if presets else ()), "config"]
     try:
-        line = _command_line(settings_class, readable, list(sys.argv[1:] if argv is None else argv))
+        line = _command_line(settings_class, readable, switches, list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         raise UserError(f"{error}; see python -m envise_tf.{command} --help") from None
     if "help" in line.ending:
-        _printed(help_text(settings_class, command, about, presets))
+        _printed(help_text(settings_class, command, about, presets, switches))
     if "version" in line.ending:
         _printed(f"envise-tf {__version__}\n")
     if "resume" in line.read:
@@ -167,7 +173,9 @@ class _CommandLine:
     bare: list[str] = field(default_factory=list)
 
 
-def _command_line(settings_class: type, readable: list[str], words: list[str]) -> _CommandLine:
+def _command_line(
+    settings_class: type, readable: Sequence[str], switches: Iterable[str], words: Sequence[str]
+) -> _CommandLine:
     line = _CommandLine()
     kinds = {name: plain(hint) for name, hint in hints(settings_class).items()}
     left = ["--help" if word == "-h" else word for word in words][::-1]
@@ -182,7 +190,7 @@ def _command_line(settings_class: type, readable: list[str], words: list[str]) -
             line.ending.add(name)
             continue
         if name not in readable and (setting not in kinds or (option and kinds[setting] is not dict)):
-            known = [f"--{flag}" for flag in (*_ENDING, *readable, *kinds)]
+            known = [f"--{flag}" for flag in (*_ENDING, *readable, *switches, *kinds)]
             raise UserError(f"no flag is called --{name}; {nearest_names(f'--{name}', known)}")
         if not equals and kinds.get(name) is bool:
             value = left.pop() if left and left[-1].lower() in ("true", "false") else "true"

@@ -85,13 +85,13 @@ class FitSettings(Checked):
 
     Args:
         windows: length of the training, in windows.
-        window: images per window; each ends with a checkpoint, a measurement and a line of the log.
+        window: images per window, which ends with a checkpoint, a measurement and a line in the log.
         batch_size: images per step, over all replicas.
-        learning_rate: its peak, from which it falls to zero along a cosine.
-        warmup: share of the steps over which the rate rises from zero.
+        learning_rate: peak learning rate, from which it falls to zero along a cosine.
+        warmup: share of all steps over which the learning rate rises from zero to its peak.
         flip: mirror images at random.
-        shift: largest random shift, as a share of the side.
-        cutout: side of a grey square laid over each image, as a share of the side.
+        shift: largest random shift of an image, as a share of its side.
+        cutout: side of the grey square that is laid over each image, as a share of the image's side.
         precision: mixed_bfloat16 is about twice as fast on processors with AVX512-BF16 or AMX.
         strategy: devices that train together: one, all GPUs of this machine (mirrored), the processes of TF_CONFIG
             (multi_worker) or a TPU; see docs/distributed.md.

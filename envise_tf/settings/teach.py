@@ -16,18 +16,18 @@ class TeachSettings(ImageSettings, FitSettings):
 
     Args:
         network: wide_resnet, or a network of Keras Applications such as MobileNetV2.
-        depth: convolutions of the wide ResNet: 10, 16, 22 and so on.
-        width: the stages of the wide ResNet have 16, 32 and 64 times this many channels.
-        weights: imagenet or a file of weights, which a network of Keras Applications starts from.
-        initial: imagenet-lite0 or imagenet-lite2, which get a new last layer, or a .keras file or SavedModel, to
-            fine-tune in place of a new network; imagenet-lite0@112 resizes the images to 112 pixels inside.
-        frozen: blocks of imagenet-lite0 next to the image that keep their weights; faster, for few images.
-        head_passes: passes in which the new last layer alone is trained before all layers are.
+        depth: number of convolutional layers of the wide ResNet: 10, 16, 22 and so on.
+        width: widening factor of the wide ResNet, whose stages have 16, 32 and 64 times this many channels.
+        weights: imagenet, or a file of weights, for a network of Keras Applications to start from.
+        initial: network to fine-tune instead of training a new one: imagenet-lite0 or imagenet-lite2, which get a new
+            last layer, a .keras file or a SavedModel; imagenet-lite0@112 resizes the images to 112 pixels inside.
+        frozen: number of first blocks of imagenet-lite0 whose weights stay as they are; faster, for few images.
+        head_passes: passes over the images in which only the new last layer is trained, before all layers are.
         mixup: largest share of another image, and of its label, that is blended into each.
-        ema: share that each step keeps of the running mean of the weights, which is the result; 0 takes the last.
-        label_smoothing: share of each label that is spread over all classes.
-        weight_decay: decoupled, on kernels only.
-        out: folder of the run; default: runs/teach- and the time.
+        ema: decay of the moving average of the weights, which become the teacher's; 0 takes the last weights.
+        label_smoothing: share of each label that is spread evenly over all classes.
+        weight_decay: decoupled weight decay, of kernels only.
+        out: folder of the run; default: runs/teach-DATE-TIME.
     """
 
     network: str = "wide_resnet"

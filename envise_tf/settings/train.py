@@ -39,7 +39,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
     """Distillation and output.
 
     Args:
-        out: folder of the run; default: runs/train- and the time.
+        out: folder of the run; default: runs/train-DATE-TIME.
         evaluate: evaluate the run at the end, as python -m envise_tf.evaluate does.
         epsilon: largest loss that the threshold may promise: the share of all images by which fewer answers are right
             than the teacher's would be.
@@ -71,7 +71,7 @@ class SweepSettings(TrainSettings):
             teacher does), auroc (how well the score predicts agreement with the teacher) or agreement.
         tuner: bayesian learns from earlier trials, hyperband stops weak trials early, random does neither.
         faithful: for gie, smallest share of images on which the cascade must answer as the teacher does.
-        lost_after: seconds of silence after which a worker's trial goes to another.
+        lost_after: seconds without a sign of life after which a worker's trial goes to another.
     """
 
     trials: Count = 20

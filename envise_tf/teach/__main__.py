@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from envise_tf.errors import reports_user_errors
 from envise_tf.settings import TeachSettings, TrainSettings, parsed
 
-ABOUT = (
-    "Train or fine-tune a teacher on labelled images. With --student: distil a generic student over all its classes."
-)
+ABOUT = "Train or fine-tune a teacher on labelled images; with --student, distil a generic student of it."
 ABOUT_STUDENT = "Distil a generic student over all the teacher's classes, on the teacher's own images."
+SWITCHES = {"student": "distil a generic student, one over all the teacher's classes; --student --help lists its flags"}
 
 
 @reports_user_errors("resume with --resume RUN")
@@ -25,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         distilled_and_evaluated(student_settings, resumed)
     else:
-        settings, resumed = parsed(TeachSettings, "teach", ABOUT, words)
+        settings, resumed = parsed(TeachSettings, "teach", ABOUT, words, SWITCHES)
         from envise_tf.teach.pipeline import teach
 
         teach(settings, resumed)
