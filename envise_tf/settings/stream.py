@@ -11,6 +11,7 @@ from envise_tf.settings.places import FilePath, YamlFile
 from envise_tf.settings.ranges import Checked, Count, HeldBack, NotAll, NotNothing, Positive, Proportion, Seed, Share
 from envise_tf.settings.shared import ImageSettings, StudentSettings, TeacherSettings
 
+AdaptBy = Literal["restriction", "training", "both"]
 Policy = Literal["lifecycle", "never", "scheduled", "scratch"]
 
 
@@ -62,13 +63,16 @@ class AdaptSettings(Checked):
     """Adapting.
 
     Args:
+        adapt: adapt the teacher to the class shares of the stream; false takes its answers as they come.
+        adapt_by: restriction lets the generic student serve with the frequent classes alone, untrained; training trains
+            it first; both restricts it and trains on where that is expected to pay, or trains where there is none.
         learning_rate: of every adaptation; a fifth of it once agreement stands still.
         batch_size: images answered at a time, and images per training step.
         steps: training steps for each batch that arrives while adapting.
         find: images after a change in which the frequent classes are found.
         recheck: images after a change on which earlier students are tried.
-        coverage: share of these images that the classes found must cover.
-        min_share: smallest share of these images that a class needs to be found.
+        coverage: share of the stream that the classes found must cover.
+        min_share: share of the stream that a class must surely have to be found.
         window: images between measurements of agreement.
         patience: measurements without improvement before the rate is lowered, and again before serving begins.
         improvement: smallest gain in agreement that counts as one.
@@ -82,6 +86,8 @@ class AdaptSettings(Checked):
         checkpoint: images between checkpoints.
     """
 
+    adapt: bool = True
+    adapt_by: AdaptBy = "both"
     learning_rate: Positive = 1e-3
     batch_size: Count = 64
     steps: Count = 2
@@ -129,4 +135,9 @@ class StreamSettings(FrameSettings, TeacherSettings, StudentSettings, ServeSetti
             raise UserError(
                 f"--audit_least {self.audit_least} and --audit_most {self.audit_most} given: expected the first to be "
                 "no larger"
+            )
+        if self.adapt_by == "restriction" and self.student_init == "scratch":
+            raise UserError(
+                "--adapt_by restriction with --student_init scratch given: expected a generic student to restrict; "
+                "give --student_init generic or the path of a student.keras, or --adapt_by training"
             )

@@ -22,6 +22,7 @@ class Replies:
         by_student: bool (n,).
         score: float32 (n,), NaN while adapting.
         teacher_class: int64 (n,), what the teacher said, -1 where it was not asked.
+        prior: float64 (teacher's classes,), the class shares that the teacher was adapted to.
     """
 
     state: State
@@ -29,6 +30,7 @@ class Replies:
     by_student: np.ndarray
     score: np.ndarray
     teacher_class: np.ndarray
+    prior: np.ndarray
 
 
 @dataclass
@@ -38,7 +40,8 @@ class Tally:
     Attributes:
         student: images that the student answered while serving, deferred ones too.
         deferred: of these, images that the teacher answered instead.
-        audited: of these, images that the teacher was asked about though the student was sure.
+        audited: of these, images that the teacher was asked about though the student was sure, those held back for a
+            student in training among them.
         labelled: images that the teacher answered while adapting.
         taught: images that the teacher saw once more, inside training steps.
         trained: images in the student's training steps.

@@ -36,18 +36,20 @@ from envise_tf.measures.gie import gie
 from envise_tf.networks.loading import Classifier, load_generic, load_teacher
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
-from envise_tf.networks.tracing import traced
+from envise_tf.prior.calibration import Calibration
+from envise_tf.prior.shift import uniform_prior
 from envise_tf.run import Run, provenance
 from envise_tf.runs.teacher import fitted_to, require_size, shared_size, with_class_names
 from envise_tf.settings import Policy, StreamSettings
-from envise_tf.stream.holdout import images_needed, spent_on_try
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.record import Log, Record, read_record
 from envise_tf.stream.result import as_figures
 from envise_tf.stream.store import read_tree, write_tree
+from envise_tf.stream.teacher import StreamTeacher
 from envise_tf.stream.timeline import write_stream_report
+from envise_tf.stream.tries import images_needed, spent_on_try
 
 POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
@@ -55,6 +57,8 @@ POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 _STATE, _OLD_STATE = "state.npz", "state.pkl"
 _FRAMES = "frames.json"
 _MEGABYTE = 2**20
+
+RULE = "risk"
 
 _CONSOLE = Console()
 
@@ -185,7 +189,8 @@ def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -
     teacher_class = replies.teacher_class.copy()
     unasked = teacher_class < 0
     if len(sight.truth) and unasked.any():
-        teacher_class[unasked] = lifecycle.workshop.answers(batch.images[unasked]).argmax(axis=-1)
+        teacher = lifecycle.workshop.teacher
+        teacher_class[unasked] = teacher.adapted(teacher(batch.images[unasked]), replies.prior).argmax(axis=-1)
     return sight.true_class(batch.truth), teacher_class
 
 
@@ -199,14 +204,13 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
     return Lifecycle(
         adapt_plan(settings, sight.frames),
         ServePlan(
-            settings.epsilon,
             settings.false_alarms,
             settings.audit_least,
             settings.audit_most,
             settings.policy,
             settings.schedule,
         ),
-        _workshop(settings, sight.teacher.model, size),
+        _workshop(settings, sight.teacher, size),
         load_generic(settings.student_init, settings.teacher, settings.twin),
         settings.memory * _MEGABYTE,
         (size, size, 3),
@@ -220,7 +224,8 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
     Raises:
         UserError: there is less room for held-back images than any promise takes.
     """
-    needed = images_needed(settings.epsilon, spent_on_try(1 - settings.confidence, 1))
+    options = {"epsilon": settings.epsilon, "confidence": settings.confidence}
+    needed = images_needed(RULE, options, spent_on_try(1 - settings.confidence, 1))
     least = math.ceil(needed / (1 - 1 / CHOOSING_EVERY))
     if settings.held_back < least:
         raise UserError(
@@ -234,16 +239,28 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
         **{name: getattr(settings, name) for name in same},
         augmentation=Augmentation(settings.flip, settings.shift, 0.0, settings.mixup),
         block=None if isinstance(frames, PhasedFrames) else BLOCK,
+        rule=RULE,
+        options=options,
     )
 
 
-def _workshop(settings: StreamSettings, teacher: tf.keras.Model, size: int) -> Workshop:
+def _workshop(settings: StreamSettings, teacher: Classifier, size: int) -> Workshop:
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
 
     def build(classes: int) -> tf.keras.Model:
         return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
-    return Workshop(teacher, traced(teacher), objectives, build)
+    calibration, source_prior = calibration_of(teacher)
+    return Workshop(
+        StreamTeacher(teacher.model, calibration, source_prior, settings.adapt),
+        objectives,
+        build,
+    )
+
+
+def calibration_of(teacher: Classifier) -> tuple[Calibration, np.ndarray]:
+    """Returns the calibration of a teacher's logits, and the class shares under which they hold, float64 (classes,)."""
+    return Calibration.identity(teacher.classes), uniform_prior(teacher.classes)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:

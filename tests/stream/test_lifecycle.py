@@ -11,11 +11,13 @@ from envise_tf.distillation.objectives import objective
 from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
 from envise_tf.images.windows import Augmentation
-from envise_tf.networks.tracing import traced
+from envise_tf.prior.calibration import Calibration
+from envise_tf.prior.shift import uniform_prior
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.store import read_tree, write_tree
+from envise_tf.stream.teacher import StreamTeacher
 
 pytestmark = pytest.mark.slow
 
@@ -37,12 +39,13 @@ ADAPT = AdaptPlan(
     augmentation=Augmentation(),
     held_back=400,
     block=None,
-    epsilon=0.2,
-    confidence=0.95,
+    rule="risk",
+    options={"epsilon": 0.2, "confidence": 0.95},
+    adapt_by="training",
     false_alarms=0.1,
     seed=0,
 )
-SERVE = ServePlan(epsilon=0.2, false_alarms=0.1, audit_least=4, audit_most=16, policy="lifecycle", schedule=300)
+SERVE = ServePlan(false_alarms=0.1, audit_least=4, audit_most=16, policy="lifecycle", schedule=300)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,7 @@ def blind() -> tf.keras.Model:
 def begun(teacher, generic, adapt=None, serve=None) -> Lifecycle:
     """Returns a lifecycle whose students start from the generic one, and stay as good as it is."""
     workshop = Workshop(
-        teacher,
-        traced(teacher),
+        StreamTeacher(teacher, Calibration.identity(CLASSES), uniform_prior(CLASSES), is_adapted=True),
         {"soft_label": objective("soft_label", {"weight": 1.0, "temperature": 1.0})},
         lambda classes: cell_network(range(classes), scale=0.0),
     )
@@ -222,7 +224,7 @@ def test_a_loss_that_is_not_a_number_ends_it(teacher):
 
 
 def test_each_image_is_trained_on_or_chosen_by_or_promised_on(teacher):
-    lifecycle = begun(teacher, teacher, {"longest": 10_000, "epsilon": 0.01})
+    lifecycle = begun(teacher, teacher, {"longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}})
     images = stream_of(LOW, 640)
     played(lifecycle, np.concatenate([images, images[:320]]))
     assert lifecycle.state == "adapt"
@@ -251,7 +253,9 @@ def test_what_is_held_back_for_the_promise_chooses_neither_classes_nor_a_start(t
 
 
 def test_frames_of_a_block_of_time_have_one_use(teacher):
-    lifecycle = begun(teacher, teacher, {"block": 16, "longest": 10_000, "epsilon": 0.01})
+    lifecycle = begun(
+        teacher, teacher, {"block": 16, "longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}}
+    )
     played(lifecycle, stream_of(LOW, 2400))
     blocks = {use: set((numbers // 16).tolist()) for use, numbers in kept(lifecycle).items()}
     assert all(blocks.values())
@@ -263,7 +267,9 @@ def test_classes_that_the_student_lacks_do_not_come_to_be_replayed(teacher):
     random = np.random.default_rng(0)
     labels = np.where(random.random(1600) < 0.1, random.choice([4, 9], 1600), random.choice(LOW, 1600))
     labels[:128] = random.choice(LOW, 128)
-    lifecycle = begun(teacher, teacher, {"longest": 10_000, "epsilon": 0.01, "false_alarms": 1e-9})
+    lifecycle = begun(
+        teacher, teacher, {"longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}, "false_alarms": 1e-9}
+    )
     played(lifecycle, images_of(labels))
     assert set(labels[kept(lifecycle)["training"]]) == set(LOW)
 
@@ -292,7 +298,7 @@ def test_a_student_that_cannot_keep_its_promise_leaves_the_answers_to_the_teache
 
 def test_a_student_that_had_too_few_images_for_its_promise_serves_once_they_have_come(teacher):
     # 5 % with confidence 1 - 0.05 / 2 takes 72 images without disagreement; two in fifteen are held back for it.
-    lifecycle = begun(teacher, teacher, {"longest": 256, "epsilon": 0.05})
+    lifecycle = begun(teacher, teacher, {"longest": 256, "options": {"epsilon": 0.05, "confidence": 0.95}})
     _, events = played(lifecycle, stream_of(LOW, 1200))
     assert [event["event"] for event in named(events, "alone", "threshold")] == ["alone", "threshold"]
     alone, threshold = named(events, "alone", "threshold")
@@ -358,6 +364,8 @@ def test_what_was_missing_is_made_up_for_when_it_comes(teacher):
 
 @pytest.mark.parametrize("held_back", [1, 2, 3])
 def test_room_for_few_held_back_images_is_no_crash(teacher, held_back):
-    lifecycle = begun(teacher, teacher, {"longest": 320, "held_back": held_back, "epsilon": 0.9})
+    lifecycle = begun(
+        teacher, teacher, {"longest": 320, "held_back": held_back, "options": {"epsilon": 0.9, "confidence": 0.95}}
+    )
     played(lifecycle, stream_of(LOW, 640))
     assert lifecycle.journal.position == 640
