@@ -5,7 +5,7 @@ import pytest
 
 from envise_tf.deferral.serving import Shown
 from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
-from envise_tf.stream.holdout import Holdout, Usher, Uses
+from envise_tf.stream.holdout import Holdout, Uses, Usher
 from envise_tf.stream.store import read_tree, write_tree
 
 SHAPE, CLASSES = (1, 1, 3), 3
