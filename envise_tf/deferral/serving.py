@@ -19,6 +19,7 @@ from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.networks.tracing import traced_function
+from envise_tf.prior.adaptation import Adaptation
 
 Build = Callable[[int], tf.keras.Model]
 """Number of classes -> a new student."""
@@ -92,9 +93,10 @@ class ScoredStudent:
             classes: int64 (student's classes,).
             choosing: images on which the score is fitted, at least one, in random order.
         """
-        observer = Observer(network)
+        outputs = _observed(Observer(network), choosing.images)
         pseudo_label = student_class_of(classes.tolist(), choosing.logits.shape[-1])[choosing.teacher_class]
-        return cls(network, classes, fitted_default_score(_observed(observer, choosing.images), pseudo_label))
+        lost = _regret(choosing.logits, classes[outputs.logits.argmax(axis=-1)])
+        return cls(network, classes, fitted_default_score(outputs, pseudo_label, lost))
 
     def said(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns its classes, int64 (n,) in its own numbering, and scores, float32 (n,), of n > 0 uint8 images."""
@@ -114,17 +116,16 @@ class ScoredStudent:
             logits: float32 (n, teacher's classes).
         """
         pseudo_label = student_class_of(self.classes.tolist(), logits.shape[-1])[logits.argmax(axis=-1)]
-        probabilities = special.softmax(logits.astype(np.float64), axis=-1)
-        return HeldBack.of(score, own_class, pseudo_label, regret(probabilities, self.classes[own_class]))
+        return HeldBack.of(score, own_class, pseudo_label, _regret(logits, self.classes[own_class]))
 
     def serving(
         self,
         rule: str,
-        options: Mapping[str, float],
+        options: Mapping[str, Any],
         choosing: HeldBack,
         promising: HeldBack,
         delta: float,
-        prior: np.ndarray,
+        adaptation: Adaptation,
     ) -> ServingStudent:
         """Returns it with the threshold that keeps a promise, which may defer everything; see `deferral.rules`.
 
@@ -134,11 +135,11 @@ class ScoredStudent:
             choosing: images that anything about the student may have been chosen by.
             promising: images, at least one, that nothing about it was chosen by.
             delta: largest chance that the promise is wrong on this try, at most 1 - confidence.
-            prior: float (teacher's classes,), the class shares that the teacher was adapted to.
+            adaptation: of the teacher, while the images were shown.
         """
         threshold = chosen_threshold(rule, choosing, promising, len(self.classes), False, delta, **options)
         references = np.sort(promising.score)
-        return ServingStudent(self, threshold, references[:: -(-len(references) // _MOST_REFERENCES)], prior)
+        return ServingStudent(self, threshold, references[:: -(-len(references) // _MOST_REFERENCES)], adaptation)
 
 
 class ServingStudent:
@@ -151,7 +152,7 @@ class ServingStudent:
         scored: the student and its score.
         threshold: for this score.
         references: float32 (m,), scores of calibration images, ascending.
-        prior: float (teacher's classes,), the class shares that its teacher was adapted to.
+        adaptation: of its teacher.
 
     Attributes:
         network: uint8 images -> logits.
@@ -160,8 +161,10 @@ class ServingStudent:
         prior: likewise.
     """
 
-    def __init__(self, scored: ScoredStudent, threshold: Threshold, references: np.ndarray, prior: np.ndarray) -> None:
-        self._scored, self.threshold, self._references, self.prior = scored, threshold, references, prior
+    def __init__(
+        self, scored: ScoredStudent, threshold: Threshold, references: np.ndarray, adaptation: Adaptation
+    ) -> None:
+        self._scored, self.threshold, self._references, self.adaptation = scored, threshold, references, adaptation
         self.network, self.classes = scored.network, scored.classes
 
     def said(self, images: np.ndarray) -> Said:
@@ -206,7 +209,7 @@ class ServingStudent:
             "score": score_snapshot(score),
             "threshold": self.threshold.as_dict(),
             "references": self._references,
-            "prior": self.prior,
+            "adaptation": self.adaptation.as_dict(),
         }
 
     @classmethod
@@ -215,7 +218,8 @@ class ServingStudent:
         network = build(len(snapshot["classes"]))
         network.set_weights(snapshot["weights"])
         scored = ScoredStudent(network, snapshot["classes"], restored_score(snapshot["score"]))
-        return cls(scored, Threshold.from_dict(snapshot["threshold"]), snapshot["references"], snapshot["prior"])
+        threshold, adaptation = Threshold.from_dict(snapshot["threshold"]), Adaptation.from_dict(snapshot["adaptation"])
+        return cls(scored, threshold, snapshot["references"], adaptation)
 
 
 def score_snapshot(score: OutlierScore) -> dict[str, Any]:
@@ -228,6 +232,11 @@ def restored_score(snapshot: Mapping[str, Any]) -> OutlierScore:
     score = outlier_score(snapshot["name"], snapshot["options"])
     score.fitted = snapshot["fitted"]
     return score
+
+
+def _regret(logits: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Returns the regret of answers, int64 (n,) in the teacher's numbering, under its logits: float32 (n,)."""
+    return regret(special.softmax(logits.astype(np.float64), axis=-1), answer).astype(np.float32)
 
 
 def _observed(observer: Observer, images: np.ndarray) -> Outputs:

@@ -41,8 +41,10 @@ class ServeSettings(Checked):
     """Serving.
 
     Args:
-        epsilon: largest disagreement with the teacher that the threshold may promise, among the images that the student
-            answers.
+        rule: what the threshold promises: accuracy (how much less often than the teacher's the cascade's answers are
+            right) or risk (disagreement with the teacher among the images that the student answers).
+        epsilon: largest loss or disagreement promised.
+        bound: for accuracy, the upper confidence bound; betting promises more where most answers cost nothing.
         confidence: probability with which the promise holds.
         audit_least: shortest interval between audits, in images that the student answers.
         audit_most: longest interval between audits; recent agreement decides between the two.
@@ -50,7 +52,9 @@ class ServeSettings(Checked):
         held_back: most images kept to measure agreement and to choose the threshold.
     """
 
-    epsilon: Proportion = 0.1
+    rule: Literal["accuracy", "risk"] = "accuracy"
+    epsilon: Proportion = 0.01
+    bound: Literal["betting", "hoeffding_bentkus"] = "betting"
     confidence: Proportion = 0.95
     audit_least: Count = 8
     audit_most: Count = 64
@@ -63,7 +67,6 @@ class AdaptSettings(Checked):
     """Adapting.
 
     Args:
-        adapt: adapt the teacher to the class shares of the stream; false takes its answers as they come.
         adapt_by: restriction lets the generic student serve with the frequent classes alone, untrained; training trains
             it first; both restricts it and trains on where that is expected to pay, or trains where there is none.
         learning_rate: of every adaptation; a fifth of it once agreement stands still.
@@ -86,7 +89,6 @@ class AdaptSettings(Checked):
         checkpoint: images between checkpoints.
     """
 
-    adapt: bool = True
     adapt_by: AdaptBy = "both"
     learning_rate: Positive = 1e-3
     batch_size: Count = 64

@@ -50,7 +50,7 @@ class _Progress:
     is_alone: bool = False
 
 
-class Adaptation:
+class Adapting:
     """One stretch of ADAPT, from a change to a student that serves.
 
     Responsible for the teacher's answers and for making a student that keeps its promise. Not for what comes after.
@@ -106,7 +106,7 @@ class Adaptation:
         self._journal.tally.labelled += count
         unknown = np.full(count, np.nan, np.float32)
         label = adapted.teacher_class
-        replies = Replies("adapt", label, np.zeros(count, bool), unknown, label, teacher.prior)
+        replies = Replies("adapt", label, np.zeros(count, bool), unknown, label, teacher.adaptation)
         self._holdout.add(shown, uses)
         is_trained_on = ~uses.held_back
         if beginner is not None:
@@ -133,7 +133,7 @@ class Adaptation:
     def _begin(self, beginner: Beginner) -> None:
         """Restricts a new student where it may serve without training, and trains it otherwise."""
         self._beginner, teacher = beginner, self._workshop.teacher
-        teacher.assign(beginner.prior)
+        teacher.assign(beginner.adaptation)
         self._replay.keep(beginner.classes)
         if not beginner.is_complete:
             self._training = self._trained(beginner, self._progress.began)
@@ -168,13 +168,13 @@ class Adaptation:
 
         Args:
             beginner: the student.
-            shown: images with the teacher's calibrated logits.
+            shown: images with the teacher's logits as it came.
             adapted: the same with those of the adapted teacher.
             uses: of them.
         """
         teacher = self._workshop.teacher
         is_known = np.isin(adapted.teacher_class, beginner.classes)
-        surprise = unlikelihood(shown.logits, teacher.prior, teacher.source_prior)
+        surprise = unlikelihood(shown.logits, teacher.adaptation)
         change = self._detector.noticed({"foreign": ~is_known, "unlikelihood": surprise})
         if change is not None:
             return f"while adapting, {change}"
@@ -250,13 +250,13 @@ class Adaptation:
             "holdout": self._holdout.snapshot(),
             "detector": self._detector.snapshot(),
             "search": self._search.snapshot() if beginner is None else None,
-            "beginner": None if beginner is None else beginner._replace(network=beginner.network.get_weights()),
+            "beginner": None if beginner is None else beginner.snapshot(),
             "restriction": None if self._restriction is None else self._restriction.snapshot(),
             "training": None if training is None else training.snapshot(),
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Makes this the adaptation, of the same arguments, that `snapshot` was taken of."""
+        """Makes this the stretch, of the same arguments, that `snapshot` was taken of."""
         self._progress = _Progress(**snapshot["progress"])
         self._usher.restore(snapshot["usher"])
         self._holdout.restore(snapshot["holdout"])
@@ -264,10 +264,8 @@ class Adaptation:
         if snapshot["search"] is not None:
             self._search.restore(snapshot["search"])
             return
-        weights, *others = snapshot["beginner"]
-        self._beginner = Beginner(self._workshop.build(len(others[0])), *others)
-        self._beginner.network.set_weights(weights)
-        self._workshop.teacher.assign(self._beginner.prior)
+        self._beginner = Beginner.restored(snapshot["beginner"], self._workshop.build)
+        self._workshop.teacher.assign(self._beginner.adaptation)
         if snapshot["restriction"] is not None:
             self._restriction = Restriction.restored(snapshot["restriction"], self._plan, self._beginner, self._tries)
         if snapshot["training"] is not None:

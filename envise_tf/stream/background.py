@@ -88,7 +88,7 @@ class Background:
         """Trains where it pays; returns the student that is to replace the one that serves.
 
         Args:
-            shown: images that the teacher was asked about, with its calibrated logits.
+            shown: images that the teacher was asked about, with its logits as it came.
             uses: of them.
             avoidable: how many of them were deferred though the student has their class.
         """
@@ -126,7 +126,7 @@ class Background:
             self._replay,
             self._journal,
             "serve",
-            Beginner(network, student.classes, student.prior, is_complete=True),
+            Beginner(network, student.classes, student.adaptation, is_complete=True),
             holdout,
             self._tries,
             position,

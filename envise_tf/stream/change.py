@@ -32,6 +32,7 @@ from river.drift import ADWIN
 from river.drift.adwin_c import Bucket
 from scipy import special
 
+from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.estimation import log_likelihood
 
 SIGNALS = ("deferral", "score", "foreign", "unlikelihood", "disagreement")
@@ -44,17 +45,17 @@ _BUCKETS = 40
 rise from 0.4 to 0.9 after 263 numbers, with 40 after 119, and takes 10 microseconds a number in place of 3."""
 
 
-def unlikelihood(logits: np.ndarray, prior: np.ndarray, source_prior: np.ndarray) -> np.ndarray:
+def unlikelihood(logits: np.ndarray, adaptation: Adaptation) -> np.ndarray:
     """Returns the chance that each image is of the source's prior rather than of the one served: float64 (n,), 0..1.
 
     Our choice: at even odds, so that it is the logistic function of the difference in log-likelihood.
 
     Args:
-        logits: float (n, classes), calibrated, under the source prior.
-        prior: float (classes,), the one served.
-        source_prior: float (classes,), above 0.
+        logits: float (n, classes), the teacher's, as it came.
+        adaptation: to the prior that is served.
     """
-    return special.expit(-log_likelihood(logits, prior, source_prior))
+    calibrated = adaptation.calibration.logits(logits)
+    return special.expit(-log_likelihood(calibrated, adaptation.prior, adaptation.source_prior))
 
 
 class ChangeDetector:

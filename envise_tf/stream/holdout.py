@@ -91,7 +91,7 @@ class Holdout:
         seed: of which are kept.
 
     Attributes:
-        choosing: images with the teacher's calibrated logits as label.
+        choosing: images with the teacher's logits as it came as label.
         promising: likewise, disjoint from `choosing`.
         promised: distinct images offered to `promising` so far.
     """

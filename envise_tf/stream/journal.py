@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from envise_tf.prior.adaptation import Adaptation
+
 State = Literal["adapt", "serve"]
 
 
@@ -22,7 +24,7 @@ class Replies:
         by_student: bool (n,).
         score: float32 (n,), NaN while adapting.
         teacher_class: int64 (n,), what the teacher said, -1 where it was not asked.
-        prior: float64 (teacher's classes,), the class shares that the teacher was adapted to.
+        adaptation: of the teacher.
     """
 
     state: State
@@ -30,7 +32,7 @@ class Replies:
     by_student: np.ndarray
     score: np.ndarray
     teacher_class: np.ndarray
-    prior: np.ndarray
+    adaptation: Adaptation
 
 
 @dataclass

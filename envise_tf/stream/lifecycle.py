@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from envise_tf.deferral.serving import ServingStudent
 from envise_tf.networks.students import with_classes
-from envise_tf.stream.adapt import Adaptation
+from envise_tf.stream.adapt import Adapting
 from envise_tf.stream.background import Background
 from envise_tf.stream.journal import Journal, Replies, State
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
@@ -80,7 +80,7 @@ class Lifecycle:
         if generic is not None:
             with_classes(workshop.build(1), generic, [0])  # if it does not fit, that is said before the first image
         self._tries = self._new_tries()
-        self._phase: Adaptation | Service = self._adaptation()
+        self._phase: Adapting | Service = self._adaptation()
         self.journal.note("adapt", "begin", "the teacher answers until a student has learned")
 
     @property
@@ -133,20 +133,22 @@ class Lifecycle:
 
     def _service(self, student: ServingStudent) -> Service:
         teacher = self.workshop.teacher
-        teacher.assign(student.prior)
+        teacher.assign(student.adaptation)
         background = Background(self._adapting, self.workshop, self._replay, self.journal, student, self._tries)
         return Service(self._serving, student, teacher, self.journal, background)
 
-    def _adaptation(self) -> Adaptation:
+    def _adaptation(self) -> Adapting:
         past = [] if self._serving.policy == "scratch" else self._past
-        source_prior = self.workshop.teacher.source_prior
-        self.workshop.teacher.assign(source_prior)
-        starts = [] if self._generic is None else [Start("the generic student", self._generic, None, source_prior)]
+        self.workshop.teacher.forget()
+        trained_on = self.workshop.teacher.adaptation
+        starts = [] if self._generic is None else [Start("the generic student", self._generic, None, trained_on)]
         for number, student in enumerate(past):
-            starts.append(Start(f"earlier student {number}", student.network, student.classes.tolist(), student.prior))
+            starts.append(
+                Start(f"earlier student {number}", student.network, student.classes.tolist(), student.adaptation)
+            )
         reusable = self._past if self._may_reuse and self._serving.policy == "lifecycle" else []
         search = Search(self._adapting, self.workshop, self.journal, self._find, starts, reusable)
-        return Adaptation(self._adapting, self.workshop, self._replay, self.journal, search, self._tries)
+        return Adapting(self._adapting, self.workshop, self._replay, self.journal, search, self._tries)
 
     def snapshot(self) -> dict[str, Any]:
         """Returns all that `restore` needs as plain values and arrays, see `store`."""

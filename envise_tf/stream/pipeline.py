@@ -36,10 +36,8 @@ from envise_tf.measures.gie import gie
 from envise_tf.networks.loading import Classifier, load_generic, load_teacher
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
-from envise_tf.prior.calibration import Calibration
-from envise_tf.prior.shift import uniform_prior
 from envise_tf.run import Run, provenance
-from envise_tf.runs.teacher import fitted_to, require_size, shared_size, with_class_names
+from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size, with_class_names
 from envise_tf.settings import Policy, StreamSettings
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.lifecycle import Lifecycle
@@ -57,8 +55,6 @@ POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 _STATE, _OLD_STATE = "state.npz", "state.pkl"
 _FRAMES = "frames.json"
 _MEGABYTE = 2**20
-
-RULE = "risk"
 
 _CONSOLE = Console()
 
@@ -127,6 +123,8 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     require_size(teacher, settings.teacher, frames.size, frames.name)
     teacher = fitted_to(frames, teacher, settings.teacher)
     teacher = with_class_names(teacher, settings.teacher, frames.class_names, frames.name)
+    if settings.calibrate is not None:
+        teacher = dataclasses.replace(teacher, labelled=labelled_by(settings.calibrate, teacher, frames.size))
     number = {name: index for index, name in enumerate(teacher.class_names)}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
     return Sight(frames, teacher, truth)
@@ -190,7 +188,7 @@ def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -
     unasked = teacher_class < 0
     if len(sight.truth) and unasked.any():
         teacher = lifecycle.workshop.teacher
-        teacher_class[unasked] = teacher.adapted(teacher(batch.images[unasked]), replies.prior).argmax(axis=-1)
+        teacher_class[unasked] = teacher.adapted(teacher(batch.images[unasked]), replies.adaptation).argmax(axis=-1)
     return sight.true_class(batch.truth), teacher_class
 
 
@@ -224,13 +222,15 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
     Raises:
         UserError: there is less room for held-back images than any promise takes.
     """
-    options = {"epsilon": settings.epsilon, "confidence": settings.confidence}
-    needed = images_needed(RULE, options, spent_on_try(1 - settings.confidence, 1))
+    options: dict[str, Any] = {"epsilon": settings.epsilon, "confidence": settings.confidence}
+    if settings.rule == "accuracy":
+        options["bound"] = settings.bound
+    needed = images_needed(settings.rule, options, spent_on_try(1 - settings.confidence, 1))
     least = math.ceil(needed / (1 - 1 / CHOOSING_EVERY))
     if settings.held_back < least:
         raise UserError(
-            f"--held_back {settings.held_back} given: expected at least {least}, {needed} of them for the promise of "
-            f"at most {100 * settings.epsilon:g} % disagreement; give more, or a larger --epsilon"
+            f"--held_back {settings.held_back} given: expected at least {least}, {needed} of them for the promise with "
+            f"--epsilon {settings.epsilon:g}; give more, or a larger --epsilon"
         )
     same = {field.name for field in dataclasses.fields(AdaptPlan)} & {
         field.name for field in dataclasses.fields(settings)
@@ -239,7 +239,6 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
         **{name: getattr(settings, name) for name in same},
         augmentation=Augmentation(settings.flip, settings.shift, 0.0, settings.mixup),
         block=None if isinstance(frames, PhasedFrames) else BLOCK,
-        rule=RULE,
         options=options,
     )
 
@@ -250,17 +249,7 @@ def _workshop(settings: StreamSettings, teacher: Classifier, size: int) -> Works
     def build(classes: int) -> tf.keras.Model:
         return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
-    calibration, source_prior = calibration_of(teacher)
-    return Workshop(
-        StreamTeacher(teacher.model, calibration, source_prior, settings.adapt),
-        objectives,
-        build,
-    )
-
-
-def calibration_of(teacher: Classifier) -> tuple[Calibration, np.ndarray]:
-    """Returns the calibration of a teacher's logits, and the class shares under which they hold, float64 (classes,)."""
-    return Calibration.identity(teacher.classes), uniform_prior(teacher.classes)
+    return Workshop(StreamTeacher(teacher, settings.adapt), objectives, build)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
@@ -58,7 +59,7 @@ class AdaptPlan:
     held_back: int
     block: int | None
     rule: str
-    options: Mapping[str, float]
+    options: Mapping[str, Any]
     adapt_by: AdaptBy
     false_alarms: float
     seed: int

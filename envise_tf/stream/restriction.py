@@ -67,7 +67,7 @@ class Restriction:
         self._next_try = 2 * self._promised
         plan = self._plan
         student = self._scored.serving(
-            plan.rule, plan.options, self._choosing, self._promising, self._tries.spent(), self._beginner.prior
+            plan.rule, plan.options, self._choosing, self._promising, self._tries.spent(), self._beginner.adaptation
         )
         return student.threshold.why_all_deferred or student
 

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.deferral.serving import ServingStudent, Shown
+from envise_tf.deferral.serving import Build, ServingStudent, Shown
 from envise_tf.distillation.learner import agreement_on
 from envise_tf.networks.students import with_classes
-from envise_tf.prior.estimation import WindowPrior, estimated_prior, prior_interval
+from envise_tf.prior.adaptation import Adaptation
+from envise_tf.prior.estimation import WindowPrior
 from envise_tf.prior.frequent import frequent_classes
-from envise_tf.prior.shift import SHARE_FLOOR
 from envise_tf.stream.journal import Journal
 from envise_tf.stream.plan import AdaptPlan, Workshop
 
@@ -35,13 +35,13 @@ class Start(NamedTuple):
         name: what it is called in the event.
         network: of the kind that the workshop builds.
         classes: the teacher's class of each of its logits; None for all of them.
-        prior: float (teacher's classes,), the class shares under which its logits hold.
+        adaptation: of the teacher, under which its logits hold.
     """
 
     name: str
     network: tf.keras.Model
     classes: list[int] | None
-    prior: np.ndarray
+    adaptation: Adaptation
 
 
 class Beginner(NamedTuple):
@@ -50,14 +50,27 @@ class Beginner(NamedTuple):
     Attributes:
         network: uint8 images -> logits.
         classes: int64 (classes,), the teacher's class of each of its logits, ascending.
-        prior: float64 (teacher's classes,), the shares that they were found from.
+        adaptation: of the teacher, to the shares that they were found from.
         is_complete: whether all of its logits have been trained, for another prior.
     """
 
     network: tf.keras.Model
     classes: np.ndarray
-    prior: np.ndarray
+    adaptation: Adaptation
     is_complete: bool
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns all that `restored` needs as plain values and arrays, without a network's graph."""
+        plain = {"weights": self.network.get_weights(), "adaptation": self.adaptation.as_dict()}
+        return {**plain, "classes": self.classes, "is_complete": self.is_complete}
+
+    @classmethod
+    def restored(cls, snapshot: Mapping[str, Any], build: Build) -> Beginner:
+        """Returns the student that `snapshot` was taken of."""
+        network = build(len(snapshot["classes"]))
+        network.set_weights(snapshot["weights"])
+        adaptation = Adaptation.from_dict(snapshot["adaptation"])
+        return cls(network, snapshot["classes"], adaptation, snapshot["is_complete"])
 
 
 class Search:
@@ -90,7 +103,7 @@ class Search:
         classes = workshop.teacher.classes
         self._parts: list[Shown] = []
         self._none = Shown(np.zeros((0, 0, 0, 3), np.uint8), np.zeros((0, classes), np.float32))
-        self._shares = WindowPrior(2 * find, workshop.teacher.source_prior)
+        self._shares = WindowPrior(2 * find, workshop.teacher.adaptation.source_prior)
 
     def __len__(self) -> int:
         """Images looked at so far."""
@@ -98,14 +111,15 @@ class Search:
 
     @property
     def shown(self) -> Shown:
-        """The images looked at so far, with the teacher's calibrated logits."""
+        """The images looked at so far, with the teacher's logits as it came."""
         return Shown(*map(np.concatenate, zip(*self._parts, strict=True))) if self._parts else self._none
 
     def look(self, shown: Shown) -> None:
-        """Looks at the next images, with the teacher's calibrated logits; the teacher is adapted to all so far."""
+        """Looks at the next images, with the teacher's logits as it came; it is adapted to all so far."""
         if len(shown.images):
             self._parts.append(shown)
-        self._workshop.teacher.assign(self._shares.update(shown.logits))
+        teacher = self._workshop.teacher
+        teacher.assign_prior(self._shares.update(teacher.adaptation.calibration.logits(shown.logits)))
 
     def found(self) -> ServingStudent | Beginner | None:
         """Returns an earlier student that fits, a new one, or None while there are too few images."""
@@ -120,35 +134,39 @@ class Search:
         """Returns the earlier student that fits and answers most; None where none fits."""
         self._journal.tally.validated += len(shown.images) * len(self._reusable)
         adapted = self._workshop.teacher.adapted
-        fitting = [each for each in self._reusable if each.fits(Shown(shown.images, adapted(shown.logits, each.prior)))]
+        fitting = [
+            each for each in self._reusable if each.fits(Shown(shown.images, adapted(shown.logits, each.adaptation)))
+        ]
         if not fitting:
             return None
         best = max(fitting, key=lambda student: student.threshold.coverage)
         reason = f"an earlier student fits the last {len(shown.images)} images"
-        self._journal.note("adapt", "reuse", reason, classes=best.classes.tolist(), prior=as_shares(best.prior))
+        self._journal.note("adapt", "reuse", reason, classes=best.classes.tolist(), prior=as_shares(best.adaptation))
         return best
 
     # --- A new student ------------------------------------------------------------------------------------------------
 
     def _beginner(self, shown: Shown) -> Beginner:
         """Returns a student of the frequent classes with the best weights that are at hand."""
-        prior, found = self._frequent(shown.logits)
-        classes, teacher = found.tolist(), self._workshop.teacher
-        teacher_class = teacher.adapted(shown.logits, prior).argmax(axis=-1)
+        teacher = self._workshop.teacher
+        adaptation = teacher.adaptation_to(shown.logits)
+        found = self._frequent(adaptation)
+        classes = found.tolist()
+        teacher_class = teacher.adapted(shown.logits, adaptation).argmax(axis=-1)
         student, agreement = self._workshop.build(len(classes)), []
         starts = self._fit_to_serve(classes) or self._starts
         for start in starts:
-            self._begin_from(start, student, classes, prior)
+            self._begin_from(start, student, classes, adaptation)
             agreement.append(agreement_on(student, classes, shown.images, teacher_class))
         self._journal.tally.validated += len(shown.images) * len(starts)
         begins = "scratch"
         if agreement:
             best = starts[int(np.argmax(agreement))]
-            self._begin_from(best, student, classes, prior)
+            self._begin_from(best, student, classes, adaptation)
             begins = f"{best.name} ({100 * max(agreement):.0f} % agreement)"
         reason = f"{len(classes)} classes are frequent in {len(shown.images)} images; the student starts from {begins}"
-        self._journal.note("adapt", "classes", reason, classes=classes, prior=as_shares(prior))
-        return Beginner(student, found, prior, is_complete=bool(self._fit_to_serve(classes)))
+        self._journal.note("adapt", "classes", reason, classes=classes, prior=as_shares(adaptation))
+        return Beginner(student, found, adaptation, is_complete=bool(self._fit_to_serve(classes)))
 
     def _fit_to_serve(self, classes: list[int]) -> list[Start]:
         """Returns the starts that may serve without training: those with a logit for every class, if that is wanted."""
@@ -156,26 +174,20 @@ class Search:
             return []
         return [each for each in self._starts if each.classes is None or set(classes) <= set(each.classes)]
 
-    def _begin_from(self, start: Start, student: tf.keras.Model, classes: list[int], prior: np.ndarray) -> None:
+    def _begin_from(self, start: Start, student: tf.keras.Model, classes: list[int], adaptation: Adaptation) -> None:
         """Gives a student the weights of a start, with its bias moved from the start's prior to the new one."""
         with_classes(student, start.network, classes, start.classes)
         log_ratio = self._workshop.teacher.log_ratio
         *others, bias = student.get_weights()
-        student.set_weights([*others, bias + (log_ratio(prior) - log_ratio(start.prior))[classes]])
+        student.set_weights([*others, bias + (log_ratio(adaptation) - log_ratio(start.adaptation))[classes]])
 
-    def _frequent(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the class shares and the frequent classes.
-
-        They are at least two: a student of one class would have nothing to tell apart.
-        """
-        source_prior, plan = self._workshop.teacher.source_prior, self._plan
-        start = np.maximum(self._shares.prior, SHARE_FLOOR)
-        prior = estimated_prior(logits, source_prior, start=start / start.sum()).prior
-        lower, _ = prior_interval(logits, prior, source_prior, plan.seed)
-        found = frequent_classes(prior, lower, plan.coverage, plan.min_share)
+    def _frequent(self, adaptation: Adaptation) -> np.ndarray:
+        """Returns the frequent classes, at least two: a student of one class would have nothing to tell apart."""
+        prior, plan = adaptation.prior, self._plan
+        found = frequent_classes(prior, adaptation.lower, plan.coverage, plan.min_share)
         likely = np.argsort(-prior, kind="stable")
         missing = likely[~np.isin(likely, found)][: max(0, 2 - len(found))]
-        return prior, np.sort(np.concatenate([found, missing]))
+        return np.sort(np.concatenate([found, missing]))
 
     def snapshot(self) -> dict[str, Any]:
         """Returns all that `restore` needs as plain values and arrays, but for what it was made with."""
@@ -186,9 +198,9 @@ class Search:
         self._has_rechecked = snapshot["has_rechecked"]
         self.look(Shown(*snapshot["shown"]))
         self._shares.prior = snapshot["shares"]
-        self._workshop.teacher.assign(self._shares.prior)
+        self._workshop.teacher.assign_prior(self._shares.prior)
 
 
-def as_shares(prior: np.ndarray) -> list[float]:
-    """Returns class shares as an event holds them."""
-    return np.round(prior, 5).tolist()
+def as_shares(adaptation: Adaptation) -> list[float]:
+    """Returns the class shares as an event holds them."""
+    return np.round(adaptation.prior, 5).tolist()

@@ -37,7 +37,7 @@ class Service:
     Args:
         plan: how.
         student: who serves.
-        teacher: who answers what it defers, adapted to the student's prior.
+        teacher: who answers what it defers, adapted as for the student.
         journal: told how often both were asked.
         background: trains a student that may replace this one.
 
@@ -72,7 +72,7 @@ class Service:
         Args:
             images: the next ones of the stream, uint8 (n, height, width, 3), n > 0; the journal counts them already.
         """
-        student, tally, prior = self.student, self._journal.tally, self._teacher.prior
+        student, tally, adaptation = self.student, self._journal.tally, self._teacher.adaptation
         said = student.said(images)
         uses = self._background.uses(images)
         is_audited = self._audited(said.deferred)
@@ -95,11 +95,11 @@ class Service:
                 "deferral": said.deferred,
                 "score": student.outscored(said.score),
                 "foreign": is_foreign,
-                "unlikelihood": unlikelihood(logits[said.deferred], prior, self._teacher.source_prior),
+                "unlikelihood": unlikelihood(logits[said.deferred], adaptation),
                 "disagreement": ~audits.agrees,
             }
         )
-        replies = Replies("serve", label, ~is_asked, said.score, np.where(is_asked, label, -1), prior)
+        replies = Replies("serve", label, ~is_asked, said.score, np.where(is_asked, label, -1), adaptation)
         if change is not None:
             return replies, change
         asked, avoidable = Shown(images[is_asked], logits[is_asked]), int(np.sum(~is_foreign))

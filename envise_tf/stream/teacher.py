@@ -2,72 +2,81 @@
 
 from __future__ import annotations
 
-import numpy as np
-import tensorflow as tf
+import dataclasses
 
+import numpy as np
+
+from envise_tf.networks.loading import Classifier
 from envise_tf.networks.macs import macs
 from envise_tf.networks.tracing import traced
+from envise_tf.prior.adaptation import Adaptation, adaptation_to, unadapted
 from envise_tf.prior.adapted import adapted_teacher
-from envise_tf.prior.calibration import Calibration
-from envise_tf.prior.shift import log_prior_ratio
 
 
 class StreamTeacher:
     """A teacher whose answers follow the class shares that it is told.
 
-    Responsible for one network and the prior in it, which students in training share. Not for estimating the prior.
+    Responsible for one network and the adaptation in it, which students in training share. Not for when it changes.
 
     Args:
-        model: frozen classifier of uint8 images, logits or softmax at its end.
-        calibration: of its logits.
-        source_prior: float (classes,), under which they are calibrated.
-        is_adapted: whether the shares change its answers; else it answers as it came.
+        teacher: frozen classifier of uint8 images, logits or softmax at its end, with what it says of labelled images,
+            if there are any, to calibrate it.
+        is_adapted: whether its answers are adapted; else it answers as it came.
 
     Attributes:
-        network: uint8 images -> logits under the present prior.
-        source_prior: as given.
+        network: uint8 images -> logits under the present adaptation.
         macs: work of an image.
-        prior: float64 (classes,), the present one.
+        adaptation: the present one.
 
     Raises:
         UserError: as in `adapted_teacher`.
     """
 
-    def __init__(
-        self, model: tf.keras.Model, calibration: Calibration, source_prior: np.ndarray, is_adapted: bool
-    ) -> None:
-        self.source_prior, self._is_adapted = np.asarray(source_prior, np.float64), is_adapted
-        self._calibration = calibration
-        self.macs = macs(model)
-        self.network = adapted_teacher(model, calibration, np.zeros(len(self.source_prior)))
-        self._shift = self.network.layers[-1]
+    def __init__(self, teacher: Classifier, is_adapted: bool) -> None:
+        self._labelled, self._is_adapted = teacher.labelled, is_adapted
+        self.macs = macs(teacher.model)
+        self.adaptation = self._unadapted = unadapted(teacher.classes, teacher.labelled)
+        given = self.adaptation if is_adapted else unadapted(teacher.classes)
+        self.network = adapted_teacher(teacher.model, given.calibration, given.log_ratio)
         self._traced = traced(self.network)
-        self.prior = self.source_prior
 
     @property
     def classes(self) -> int:
-        return len(self.source_prior)
+        return len(self.adaptation.prior)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Returns the calibrated logits of uint8 images (n, height, width, 3), under the source prior: float32."""
-        return self._traced(images) - self.log_ratio(self.prior)
+        """Returns the logits of uint8 images (n, height, width, 3) as the teacher came: float32 (n, classes)."""
+        logits = self._traced(images)
+        return self.adaptation.raw_logits(logits).astype(np.float32) if self._is_adapted else logits
 
-    def adapted(self, logits: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-        """Returns calibrated logits under a prior, float32 (n, classes).
+    def adapted(self, logits: np.ndarray, adaptation: Adaptation | None = None) -> np.ndarray:
+        """Returns the adapted logits, float32 (n, classes).
 
         Args:
-            logits: float32 (n, classes), calibrated, under the source prior.
-            prior: float (classes,); None for the present one.
+            logits: float32 (n, classes), as the teacher came.
+            adaptation: None for the present one.
         """
-        return logits + self.log_ratio(self.prior if prior is None else prior)
+        adaptation = self.adaptation if adaptation is None else adaptation
+        return adaptation.logits(logits).astype(np.float32) if self._is_adapted else logits
 
-    def log_ratio(self, prior: np.ndarray) -> np.ndarray:
-        """Returns what a prior adds to the calibrated logits, float32 (classes,): 0 where it is not adapted."""
-        if not self._is_adapted:
-            return np.zeros(self.classes, np.float32)
-        return log_prior_ratio(prior, self.source_prior).astype(np.float32)
+    def log_ratio(self, adaptation: Adaptation) -> np.ndarray:
+        """Returns what the prior adds to the logits, float32 (classes,): 0 where they are not adapted."""
+        return adaptation.log_ratio.astype(np.float32) * self._is_adapted
 
-    def assign(self, prior: np.ndarray) -> None:
-        """Sets the present prior, float (classes,), of the network too."""
-        self.prior = np.asarray(prior, np.float64)
-        self._shift.assign(self._calibration, self.log_ratio(self.prior))
+    def assign(self, adaptation: Adaptation) -> None:
+        """Sets the present adaptation, of the network too."""
+        self.adaptation = adaptation
+        if self._is_adapted:
+            self.network.layers[-1].assign(adaptation.calibration, adaptation.log_ratio)
+
+    def forget(self) -> None:
+        """Goes back to the shares that the teacher was trained with."""
+        self.assign(self._unadapted)
+
+    def assign_prior(self, prior: np.ndarray) -> None:
+        """Sets the present class shares, float (classes,), and leaves the calibration."""
+        self.assign(dataclasses.replace(self.adaptation, prior=prior))
+
+    def adaptation_to(self, logits: np.ndarray) -> Adaptation:
+        """Returns the adaptation to a stream, of which these are the logits as the teacher came, float (n, classes)."""
+        return adaptation_to(logits, self._labelled)

@@ -62,7 +62,7 @@ class Training:
         journal: told of all that happens.
         state: in which it happens.
         beginner: the student.
-        holdout: images that it is measured and promised on, with the teacher's calibrated logits; the caller adds them.
+        holdout: images that it is measured and promised on, with the teacher's logits as it came; the caller adds them.
         tries: shared with whatever else is tried on this stretch of the stream.
         began: position at which the time until the deadline begins.
         further_than: coverage that a promise must exceed to be worth anything, in 0..1.
@@ -199,7 +199,12 @@ class Training:
         journal.tally.validated += len(choosing.images) + len(promising.images)
         scored = ScoredStudent.fitted(self._learner.student, beginner.classes, choosing)
         student = scored.serving(
-            plan.rule, plan.options, scored.seen(choosing), scored.seen(promising), self._tries.spent(), beginner.prior
+            plan.rule,
+            plan.options,
+            scored.seen(choosing),
+            scored.seen(promising),
+            self._tries.spent(),
+            beginner.adaptation,
         )
         threshold = student.threshold
         if threshold.why_all_deferred is not None:

@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 from cells import CLASSES, SIZE, cell_network, images_of, numbers_of, stream_of
 
+from envise_tf.distillation.learner import Learner
 from envise_tf.distillation.objectives import objective
 from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
 from envise_tf.images.windows import Augmentation
-from envise_tf.prior.calibration import Calibration
-from envise_tf.prior.shift import uniform_prior
+from envise_tf.networks.loading import Classifier
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
@@ -62,7 +62,7 @@ def blind() -> tf.keras.Model:
 def begun(teacher, generic, adapt=None, serve=None) -> Lifecycle:
     """Returns a lifecycle whose students start from the generic one, and stay as good as it is."""
     workshop = Workshop(
-        StreamTeacher(teacher, Calibration.identity(CLASSES), uniform_prior(CLASSES), is_adapted=True),
+        StreamTeacher(Classifier(teacher, ()), is_adapted=True),
         {"soft_label": objective("soft_label", {"weight": 1.0, "temperature": 1.0})},
         lambda classes: cell_network(range(classes), scale=0.0),
     )
@@ -218,6 +218,132 @@ def test_a_loss_that_is_not_a_number_ends_it(teacher):
     broken = cell_network(range(CLASSES), scale=np.nan)
     with pytest.raises(DivergenceError, match=r"the loss became nan in training step 1 .* lower --learning_rate"):
         played(begun(teacher, broken), stream_of(LOW, 256))
+
+
+# --- A student that serves without training --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapt_by", ["restriction", "both"])
+def test_a_generic_student_serves_untrained_as_soon_as_it_can_promise(teacher, adapt_by):
+    lifecycle = begun(teacher, teacher, {"adapt_by": adapt_by})
+    _, events = played(lifecycle, stream_of(LOW, 640))
+    classes, threshold = named(events, "classes", "threshold")
+    assert classes["classes"] == list(LOW)
+    # 20 % with confidence 97.5 % takes 17 images without disagreement; all that come after the search count.
+    assert threshold["image"] <= classes["image"] + BATCH
+    assert threshold["steps"] == 0
+    tally = lifecycle.journal.tally
+    assert (tally.trained, tally.taught) == (0, 0)
+    # Looked at: the images of the search twice, to compare and to fit the score; those for the promise once.
+    assert tally.validated <= 2 * classes["image"] + threshold["image"]
+    assert lifecycle.state == "serve"
+
+
+def test_an_untrained_student_comes_back_from_a_file_while_it_waits_for_images(teacher, tmp_path):
+    strict = {"adapt_by": "restriction", "options": {"epsilon": 0.02, "confidence": 0.95}}
+    images = stream_of(LOW, 640)
+    lifecycle, copy = (begun(teacher, teacher, strict) for _ in range(2))
+    played(lifecycle, images[:192])
+    write_tree(tmp_path / "state.npz", lifecycle.snapshot())
+    copy.restore(read_tree(tmp_path / "state.npz"))
+    told = [played(each, images[192:]) for each in (lifecycle, copy)]
+    assert told[0][1] == told[1][1]
+    assert named(told[0][1], "threshold")
+    for column in ("label", "by_student", "score"):
+        np.testing.assert_array_equal(joined(told[0][0], column), joined(told[1][0], column))
+
+
+def test_one_that_cannot_promise_waits_at_the_teachers_cost_and_trains_once_that_pays(teacher, blind, monkeypatch):
+    monkeypatch.setattr("envise_tf.stream.adapt.pays_after", lambda *_: 400.0)
+    lifecycle = begun(teacher, blind, {"adapt_by": "both", "floor": 0.0})
+    _, events = played(lifecycle, stream_of(LOW, 800))
+    alone, training = named(events, "alone", "training")[:2]
+    assert (alone["event"], training["event"]) == ("alone", "training")
+    (classes,) = named(events, "classes")
+    assert 400 <= training["image"] - classes["image"] < 400 + 2 * BATCH
+    trained = lifecycle.journal.tally.trained
+    assert trained == (800 - training["image"] + BATCH) // BATCH * ADAPT.batch_size
+    never = begun(teacher, blind, {"adapt_by": "restriction"})
+    played(never, stream_of(LOW, 800))
+    assert never.journal.tally.trained == 0
+
+
+@pytest.fixture(scope="module")
+def dim() -> tf.keras.Model:
+    """A generic student that mistakes two of four classes for the others, and is less sure of them."""
+    network = cell_network(range(CLASSES))
+    pixels, kernel, bias = network.get_weights()
+    kernel[[2, 3]] = 0
+    network.set_weights([pixels, kernel, bias])
+    return network
+
+
+def test_a_student_trained_behind_one_that_serves_replaces_it_when_it_promises_more(
+    teacher, dim, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("envise_tf.stream.background.pays_after", lambda *_: 50.0)
+    better = teacher.get_weights()[1][:, list(LOW)]
+
+    def learn(learner, images):  # In one step all that there is to learn.
+        pixels, _, bias = learner.student.get_weights()
+        learner.student.set_weights([pixels, better, bias])
+        learner.steps += 1
+
+    monkeypatch.setattr(Learner, "learn", learn)
+    plan = {"adapt_by": "both", "floor": 0.0}
+    images = stream_of(LOW, 2400)
+    lifecycle, copy = (begun(teacher, dim, plan, {"policy": "never"}) for _ in range(2))
+    replies, events = played(lifecycle, images[:800])
+    served = lifecycle.student
+    training = named(events, "training")[0]
+    assert training["state"] == "serve"
+    assert training["image"] <= 800
+    write_tree(tmp_path / "state.npz", lifecycle.snapshot())
+    copy.restore(read_tree(tmp_path / "state.npz"))
+    told = [played(each, images[800:]) for each in (lifecycle, copy)]
+    replaced = named(told[0][1], "replaced")[0]
+    assert told[0][1] == told[1][1]
+    assert replaced["coverage"] > served.threshold.coverage
+    assert named(told[0][1], "change", "threshold") == []
+    assert lifecycle.student is not served
+    # Everything that was held back for it was audited, and what it took is counted.
+    tally = lifecycle.journal.tally
+    assert tally.trained == tally.taught > 0
+    while_training = slice(training["image"] // BATCH, replaced["image"] // BATCH)
+    asked = joined([*replies, *told[0][0]][while_training], "teacher_class") >= 0
+    held_back = is_held_back(fingerprints(images[training["image"] : replaced["image"]]))
+    assert asked[held_back].all()
+    assert not asked[~held_back].all()
+
+
+# --- The stream's prior ----------------------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_adapted_from_the_first_batch_on_and_forgets_at_a_change(teacher):
+    lifecycle = begun(teacher, teacher, {"adapt_by": "restriction"})
+    present = lifecycle.workshop.teacher
+    played(lifecycle, stream_of(LOW, 32))
+    assert present.adaptation.prior[list(LOW)].sum() > 0.9
+    played(lifecycle, stream_of(LOW, 608, 1, 100))
+    assert lifecycle.state == "serve"
+    assert lifecycle.student.adaptation is present.adaptation
+    _, events = played(lifecycle, stream_of(HIGH, 640, 2, 1000))
+    assert named(events, "classes")[-1]["classes"] == list(HIGH)
+    assert present.adaptation.prior[list(HIGH)].sum() > 0.9
+
+
+def test_a_teacher_that_is_not_adapted_answers_as_it_came(teacher):
+    images = stream_of(LOW, 64)
+    raw, told = StreamTeacher(Classifier(teacher, ()), False), StreamTeacher(Classifier(teacher, ()), True)
+    expected = teacher.predict(images, verbose=0)
+    shares = np.full(CLASSES, 1e-3)
+    shares[9] = 1 - 9e-3
+    for each in (raw, told):
+        each.assign_prior(shares)
+        np.testing.assert_allclose(each(images), expected, atol=1e-4)
+    np.testing.assert_array_equal(raw.adapted(expected), expected)
+    np.testing.assert_allclose(told.adapted(expected)[:, 9] - expected[:, 9], np.log(10 * shares[9]), atol=1e-4)
+    np.testing.assert_allclose(told.network.predict(images, verbose=0), told.adapted(expected), atol=1e-4)
 
 
 # --- One use an image ------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def test_all_tries_together_spend_no_more_than_the_promise_may():
 
 @pytest.mark.parametrize(("epsilon", "delta", "needed"), [(0.05, 0.05, 59), (0.1, 0.05, 29), (0.1, 0.025, 36)])
 def test_images_needed_without_any_disagreement(epsilon, delta, needed):
-    assert images_needed("risk", {"epsilon": epsilon}, delta) == needed
+    assert images_needed("risk", {"epsilon": epsilon, "confidence": 0.95}, delta) == needed
     assert stats.binom.pmf(0, needed, epsilon) <= delta < stats.binom.pmf(0, needed - 1, epsilon)
 
 
