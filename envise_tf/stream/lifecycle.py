@@ -168,6 +168,7 @@ class Lifecycle:
         """Makes this the lifecycle, of the same arguments, that `snapshot` was taken of."""
         self.journal.restore(snapshot["journal"])
         self._find, self._may_reuse = snapshot["find"], snapshot["may_reuse"]
+        self._tries.made = snapshot["tries"]
         self._replay.restore(snapshot["replay"])
         self._past = [ServingStudent.restored(past, self.workshop.build) for past in snapshot["past"]]
         serves = snapshot["serves"]

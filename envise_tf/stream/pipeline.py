@@ -33,7 +33,7 @@ from envise_tf.images.phases import PhasedFrames, load_phases
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation
 from envise_tf.measures.gie import gie
-from envise_tf.networks.loading import Classifier, load_generic, load_teacher
+from envise_tf.networks.loading import Classifier, load_generic, load_teacher, require_generic
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
 from envise_tf.run import Run, provenance
@@ -112,6 +112,7 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     Raises:
         UserError: none or several kinds of frames are named, or one does not fit the teacher.
     """
+    require_generic(settings.student_init, settings.teacher, settings.twin)
     teacher = load_teacher(settings.teacher, settings.teacher_range, settings.teacher_classes)
     given = [name for name in ("phases", "images", "video") if getattr(settings, name) is not None]
     if len(given) != 1:
