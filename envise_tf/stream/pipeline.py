@@ -53,6 +53,8 @@ POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
 
 _STATE, _OLD_STATE = "state.npz", "state.pkl"
+_FORMAT = 2
+"""Of the state; it changes with what a lifecycle consists of."""
 _FRAMES = "frames.json"
 _MEGABYTE = 2**20
 
@@ -254,7 +256,7 @@ def _workshop(settings: StreamSettings, teacher: Classifier, size: int) -> Works
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:
-    content = {"lifecycle": lifecycle.snapshot(), "next": following, "seconds": seconds}
+    content = {"format": _FORMAT, "lifecycle": lifecycle.snapshot(), "next": following, "seconds": seconds}
     run.save(_STATE, lambda path: write_tree(path, content))
 
 
@@ -265,15 +267,21 @@ def _restored(run: Run, lifecycle: Lifecycle) -> tuple[int, float]:
         UserError: an earlier version has saved it.
     """
     if (run.folder / _OLD_STATE).exists():
-        raise UserError(
-            f"{run.folder / _OLD_STATE} was written by an earlier version, and the state is now kept in {_STATE}: "
-            "start again with another --out, or finish the run with the version that began it"
-        )
+        raise _written_earlier(run.folder / _OLD_STATE)
     if not (run.folder / _STATE).exists():
         return 0, 0.0
     content = read_tree(run.folder / _STATE)
+    if content.get("format") != _FORMAT:
+        raise _written_earlier(run.folder / _STATE)
     lifecycle.restore(content["lifecycle"])
     return content["next"], content["seconds"]
+
+
+def _written_earlier(path: Path) -> UserError:
+    return UserError(
+        f"{path} was written by an earlier version, which kept another state: start again with another --out, or finish "
+        "the run with the version that began it"
+    )
 
 
 def _result(settings: StreamSettings, sight: Sight, lifecycle: Lifecycle, seconds: float) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def class_shares(record: Record, class_names: Sequence[str], size: tuple[float, 
     return figure
 
 
-def _draw(axes: Axes, edges: np.ndarray, percent: np.ndarray, top: float):
+def _draw(axes: Axes, edges: np.ndarray, percent: np.ndarray, top: float) -> QuadMesh:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.locator_params(axis="x", nbins=5)
     return axes.pcolormesh(edges, np.arange(len(percent) + 1), percent, vmin=0, vmax=top, cmap="Blues", rasterized=True)

@@ -19,6 +19,7 @@ from envise_tf.settings import StreamSettings, parsed
 from envise_tf.stream.__main__ import main
 from envise_tf.stream.pipeline import adapt_plan, found_sight
 from envise_tf.stream.record import read_record
+from envise_tf.stream.store import write_tree
 
 pytestmark = pytest.mark.slow
 
@@ -37,6 +38,7 @@ FAST = {
     "patience": 1,
     "floor": 0.0,
     "longest": 192,
+    "rule": "risk",
     "epsilon": 0.95,  # any student keeps it
     "checkpoint": 128,
     "memory": 1,
@@ -129,12 +131,14 @@ def test_a_run_that_is_killed_answers_every_image_once_and_as_if_nothing_had_hap
         assert (run / name).read_text() == (finished / name).read_text()
 
 
-def test_a_run_of_an_earlier_version_is_told_what_changed(finished, tmp_path, capsys):
+@pytest.mark.parametrize("state", ["state.pkl", "state.npz"])
+def test_a_run_of_an_earlier_version_is_told_what_changed(finished, tmp_path, capsys, state):
     for name in ("settings.yaml", "answers.csv", "work.csv", "events.jsonl"):
         shutil.copy(finished / name, tmp_path)
-    (tmp_path / "state.pkl").write_bytes(b"cos\nsystem\n")
+    write_tree(tmp_path / "tree.npz", {"lifecycle": {}, "next": 128})
+    (tmp_path / "tree.npz").rename(tmp_path / state)
     line = error_line(capsys, main, ["--resume", str(tmp_path)])
-    assert "state.pkl was written by an earlier version, and the state is now kept in state.npz: start again" in line
+    assert f"{state} was written by an earlier version, which kept another state: start again" in line
     assert (tmp_path / "answers.csv").read_text() == (finished / "answers.csv").read_text()
 
 
