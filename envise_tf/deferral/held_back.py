@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,13 @@ class HeldBack:
         """
         agrees = student_class == pseudo_label
         return cls(score, student_class, agrees, pseudo_label >= 0, ~agrees if regret is None else regret)
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[HeldBack]) -> HeldBack:
+        """Returns the images of several parts, at least one, in their order."""
+        return cls(
+            *(np.concatenate([getattr(each, field.name) for each in parts]) for field in dataclasses.fields(cls))
+        )
 
     def where(self, chosen: np.ndarray) -> HeldBack:
         """Returns the chosen images.

@@ -8,15 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from scipy import stats
+from scipy import special, stats
 
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.promise import kept
+from envise_tf.deferral.regret import regret
 from envise_tf.deferral.scores import OutlierScore, fitted_default_score, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.networks.tracing import traced_function
+from envise_tf.prior.adaptation import Adaptation
 
 Build = Callable[[int], tf.keras.Model]
 """Number of classes -> a new student."""
@@ -24,7 +27,7 @@ Build = Callable[[int], tf.keras.Model]
 _BATCH = 256
 _MOST_REFERENCES = 1000
 _FITS = 0.01
-"""An earlier student does not fit a stream where its figures would come with less than this chance if it did."""
+"""An earlier student does not fit a stream where its coverage would come with less than this chance if it did."""
 
 
 class Shown(NamedTuple):
@@ -32,11 +35,20 @@ class Shown(NamedTuple):
 
     Attributes:
         images: uint8 (n, height, width, 3).
-        teacher_class: int64 (n,).
+        logits: float32 (n, teacher's classes).
     """
 
     images: np.ndarray
-    teacher_class: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def teacher_class(self) -> np.ndarray:
+        """What the teacher predicts, int64 (n,)."""
+        return self.logits.argmax(axis=-1)
+
+    def where(self, chosen: np.ndarray) -> Shown:
+        """Returns the chosen images; bool (n,), or integer indices."""
+        return Shown(self.images[chosen], self.logits[chosen])
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,82 @@ class Said:
     deferred: np.ndarray
 
 
+class ScoredStudent:
+    """A student and its score: what it says of an image, before anything is promised.
+
+    Args:
+        network: uint8 images -> logits; no longer trained.
+        classes: int64 (student's classes,), the teacher's class of each of its logits.
+        score: fitted.
+
+    Attributes:
+        network: as given, like the next two.
+        classes: likewise.
+        score: likewise.
+    """
+
+    def __init__(self, network: tf.keras.Model, classes: np.ndarray, score: OutlierScore) -> None:
+        self.network, self.classes, self.score = network, classes, score
+        self._observer, self._scored = Observer(network), _traced(score, network)
+
+    @classmethod
+    def fitted(cls, network: tf.keras.Model, classes: np.ndarray, choosing: Shown) -> ScoredStudent:
+        """Returns a student with the first of the default scores that applies, fitted.
+
+        Args:
+            network: trained.
+            classes: int64 (student's classes,).
+            choosing: images on which the score is fitted, at least one, in random order.
+        """
+        outputs = _observed(Observer(network), choosing.images)
+        pseudo_label = student_class_of(classes.tolist(), choosing.logits.shape[-1])[choosing.teacher_class]
+        lost = _regret(choosing.logits, classes[outputs.logits.argmax(axis=-1)])
+        return cls(network, classes, fitted_default_score(outputs, pseudo_label, lost))
+
+    def said(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns its classes, int64 (n,) in its own numbering, and scores, float32 (n,), of n > 0 uint8 images."""
+        outputs = _observed(self._observer, images)
+        return outputs.logits.argmax(axis=-1), self._scored(outputs.logits, outputs.features).numpy()
+
+    def seen(self, shown: Shown) -> HeldBack:
+        """Returns the images, at least one, as the choice of a threshold sees them."""
+        return self.compared(*self.said(shown.images), shown.logits)
+
+    def compared(self, own_class: np.ndarray, score: np.ndarray, logits: np.ndarray) -> HeldBack:
+        """Returns what it has said beside what the teacher says of the same images.
+
+        Args:
+            own_class: int64 (n,), of `said`, like the next.
+            score: float32 (n,).
+            logits: float32 (n, teacher's classes).
+        """
+        pseudo_label = student_class_of(self.classes.tolist(), logits.shape[-1])[logits.argmax(axis=-1)]
+        return HeldBack.of(score, own_class, pseudo_label, _regret(logits, self.classes[own_class]))
+
+    def serving(
+        self,
+        rule: str,
+        options: Mapping[str, Any],
+        choosing: HeldBack,
+        promising: HeldBack,
+        delta: float,
+        adaptation: Adaptation,
+    ) -> ServingStudent:
+        """Returns it with the threshold that keeps a promise, which may defer everything; see `deferral.rules`.
+
+        Args:
+            rule: which promise.
+            options: of the rule.
+            choosing: images that anything about the student may have been chosen by.
+            promising: images, at least one, that nothing about it was chosen by.
+            delta: largest chance that the promise is wrong on this try, at most 1 - confidence.
+            adaptation: of the teacher, while the images were shown.
+        """
+        threshold = chosen_threshold(rule, choosing, promising, len(self.classes), False, delta, **options)
+        references = np.sort(promising.score)
+        return ServingStudent(self, threshold, references[:: -(-len(references) // _MOST_REFERENCES)], adaptation)
+
+
 class ServingStudent:
     """A student and when it answers.
 
@@ -61,67 +149,67 @@ class ServingStudent:
     teacher, nor for training.
 
     Args:
-        network: uint8 images -> logits; no longer trained.
-        classes: the teacher's class of each of its logits.
-        score: fitted.
+        scored: the student and its score.
         threshold: for this score.
         references: float32 (m,), scores of calibration images, ascending.
+        adaptation: of its teacher.
 
     Attributes:
-        network: as given.
-        classes: int64 (student's classes,).
-        threshold: as given.
+        network: uint8 images -> logits.
+        classes: int64 (student's classes,), the teacher's class of each.
+        threshold: as given, like the next.
+        prior: likewise.
     """
 
     def __init__(
-        self,
-        network: tf.keras.Model,
-        classes: np.ndarray,
-        score: OutlierScore,
-        threshold: Threshold,
-        references: np.ndarray,
+        self, scored: ScoredStudent, threshold: Threshold, references: np.ndarray, adaptation: Adaptation
     ) -> None:
-        self.network, self.classes, self.threshold = network, classes, threshold
-        self._score, self._references = score, references
-        self._observer, self._scored = Observer(network), _traced(score, network)
+        self._scored, self.threshold, self._references, self.adaptation = scored, threshold, references, adaptation
+        self.network, self.classes = scored.network, scored.classes
 
     def said(self, images: np.ndarray) -> Said:
         """Returns its classes, scores and decisions for uint8 images (n, height, width, 3), n > 0."""
-        outputs = self._observer(images)
-        own_class, score = outputs.logits.argmax(axis=-1), self._scored(outputs.logits, outputs.features).numpy()
+        own_class, score = self._scored.said(images)
         return Said(own_class, score, is_deferred(score, own_class, self.threshold.values))
 
     def outscored(self, score: np.ndarray) -> np.ndarray:
         """Returns the share of calibration images with a higher score, float64 (n,) in 0..1."""
         return 1 - np.searchsorted(self._references, score, side="right") / len(self._references)
 
+    def compared(self, said: Said, logits: np.ndarray, chosen: np.ndarray) -> HeldBack:
+        """Returns what it said of some images beside what the teacher says of them.
+
+        Args:
+            said: of n images.
+            logits: float32 (m, teacher's classes), of the chosen ones.
+            chosen: bool (n,), m of them.
+        """
+        return self._scored.compared(said.own_class[chosen], said.score[chosen], logits)
+
     def fits(self, shown: Shown) -> bool:
         """Returns whether it serves these images as well as those that its threshold was chosen on.
 
-        Our choice: neither of two one-sided exact binomial tests may refute it at 1 %. Its coverage is as large as it
-        was on the calibration images; and its disagreement with the teacher, among the images that it answers, is as
-        promised.
+        Our choice: its coverage may not be refuted, by a one-sided exact binomial test at 1 %, to be as large as it was
+        on the calibration images; nor may its promise be, see `promise.kept`.
 
         Args:
             shown: n > 0 images of the stream as it is now.
         """
-        said = self.said(shown.images)
-        answered = ~said.deferred
-        disagreeing = answered & (self.classes[said.own_class] != shown.teacher_class)
-        count = int(answered.sum())
-        epsilon = self.threshold.options["epsilon"]
-        is_covering = stats.binom.cdf(count, len(answered), self.threshold.coverage) >= _FITS
-        is_agreeing = stats.binom.sf(int(disagreeing.sum()) - 1, count, epsilon) >= _FITS
-        return bool(count and is_covering and is_agreeing)
+        held_back = self._scored.seen(shown)
+        count = int(np.sum(~is_deferred(held_back.score, held_back.student_class, self.threshold.values)))
+        is_covering = stats.binom.cdf(count, len(held_back), self.threshold.coverage) >= _FITS
+        return bool(count and is_covering and not kept(self.threshold, held_back).refuted)
 
     def snapshot(self) -> dict[str, Any]:
         """Returns all that `restored` needs as plain values and arrays, without a network's graph."""
+        score = self._scored.score
         return {
             "weights": self.network.get_weights(),
             "classes": self.classes,
-            "score": {"name": self._score.name, "options": self._score.options, "fitted": self._score.fitted},
+            "score": score_snapshot(score),
             "threshold": self.threshold.as_dict(),
             "references": self._references,
+            "adaptation": self.adaptation.as_dict(),
         }
 
     @classmethod
@@ -129,55 +217,26 @@ class ServingStudent:
         """Returns the student that `snapshot` was taken of."""
         network = build(len(snapshot["classes"]))
         network.set_weights(snapshot["weights"])
-        written = snapshot["score"]
-        score = outlier_score(written["name"], written["options"])
-        score.fitted = written["fitted"]
-        threshold = Threshold.from_dict(snapshot["threshold"])
-        return cls(network, snapshot["classes"], score, threshold, snapshot["references"])
+        scored = ScoredStudent(network, snapshot["classes"], restored_score(snapshot["score"]))
+        threshold, adaptation = Threshold.from_dict(snapshot["threshold"]), Adaptation.from_dict(snapshot["adaptation"])
+        return cls(scored, threshold, snapshot["references"], adaptation)
 
 
-def serving_student(
-    network: tf.keras.Model,
-    classes: np.ndarray,
-    choosing: Shown,
-    promising: Shown,
-    teacher_classes: int,
-    epsilon: float,
-    confidence: float,
-    delta: float,
-) -> ServingStudent:
-    """Returns a trained student with a score that is fitted and a threshold that is chosen by risk.
+def score_snapshot(score: OutlierScore) -> dict[str, Any]:
+    """Returns all that `restored_score` needs as plain values and arrays."""
+    return {"name": score.name, "options": score.options, "fitted": score.fitted}
 
-    The first of the default scores that applies is taken; see `deferral.rules` for the threshold, which may defer
-    everything.
 
-    Args:
-        network: trained.
-        classes: int64 (student's classes,).
-        choosing: images on which the score is fitted, at least one; never trained on, in random order.
-        promising: other such images, at least one, on which the threshold is chosen. The promise holds only if nothing
-            about the student was chosen on them.
-        teacher_classes: number of the teacher's classes.
-        epsilon: largest disagreement promised.
-        confidence: of the promise.
-        delta: largest chance that it is wrong on this try, at most 1 - confidence.
-    """
-    observer = Observer(network)
-    pseudo_labels = student_class_of(classes.tolist(), teacher_classes)
-    seen = [(_observed(observer, part.images), pseudo_labels[part.teacher_class]) for part in (choosing, promising)]
-    outputs, pseudo_label = seen[0]
-    # The teacher's probabilities are unknown here: where the two differ, the regret is the most that it can be.
-    score = fitted_default_score(outputs, pseudo_label, (outputs.logits.argmax(axis=-1) != pseudo_label).astype("f"))
-    scored = _traced(score, network)
-    fitting, calibration = (
-        HeldBack.of(scored(outputs.logits, outputs.features).numpy(), outputs.logits.argmax(axis=-1), pseudo_label)
-        for outputs, pseudo_label in seen
-    )
-    threshold = chosen_threshold(
-        "risk", fitting, calibration, len(classes), delta=delta, epsilon=epsilon, confidence=confidence
-    )
-    references = np.sort(calibration.score)
-    return ServingStudent(network, classes, score, threshold, references[:: -(-len(references) // _MOST_REFERENCES)])
+def restored_score(snapshot: Mapping[str, Any]) -> OutlierScore:
+    """Returns the fitted score that a snapshot was taken of."""
+    score = outlier_score(snapshot["name"], snapshot["options"])
+    score.fitted = snapshot["fitted"]
+    return score
+
+
+def _regret(logits: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Returns the regret of answers, int64 (n,) in the teacher's numbering, under its logits: float32 (n,)."""
+    return regret(special.softmax(logits.astype(np.float64), axis=-1), answer).astype(np.float32)
 
 
 def _observed(observer: Observer, images: np.ndarray) -> Outputs:

@@ -128,10 +128,15 @@ def load_generic(init: str, teacher: str, twin: bool) -> tf.keras.Model | None:
         return shipped_network(init, "student")
     if init != "generic":
         return load_network(Path(init), shipped_names("student"))
-    if twin or teacher not in shipped_names("student"):
+    require_generic(init, teacher, twin)
+    return shipped_network(teacher, "student")
+
+
+def require_generic(init: str, teacher: str, twin: bool) -> None:
+    """Returns if the generic student is shipped, where that is asked for; arguments and errors as in `load_generic`."""
+    if init == "generic" and (twin or teacher not in shipped_names("student")):
         what = "twin" if twin else f"student of {teacher}"
         raise UserError(f"no generic {what} is shipped: give --student_init scratch or the path of a student.keras")
-    return shipped_network(teacher, "student")
 
 
 def _with_uint8_input(model: tf.keras.Model, pixel_range: PixelRange, reference: str) -> tf.keras.Model:

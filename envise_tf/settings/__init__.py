@@ -16,11 +16,12 @@ from envise_tf.settings.parsing import (
 from envise_tf.settings.places import FilePath, with_absolute_paths
 from envise_tf.settings.ranges import Checked, Count
 from envise_tf.settings.shared import FitSettings, ImageSettings, StudentSettings, TeacherSettings
-from envise_tf.settings.stream import Policy, StreamSettings
+from envise_tf.settings.stream import AdaptBy, Policy, StreamSettings
 from envise_tf.settings.teach import TeachSettings
 from envise_tf.settings.train import SweepSettings, TrainSettings
 
 __all__ = [
+    "AdaptBy",
     "Checked",
     "Count",
     "EvaluateSettings",

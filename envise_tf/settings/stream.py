@@ -11,6 +11,7 @@ from envise_tf.settings.places import FilePath, YamlFile
 from envise_tf.settings.ranges import Checked, Count, HeldBack, NotAll, NotNothing, Positive, Proportion, Seed, Share
 from envise_tf.settings.shared import ImageSettings, StudentSettings, TeacherSettings
 
+AdaptBy = Literal["restriction", "training", "both"]
 Policy = Literal["lifecycle", "never", "scheduled", "scratch"]
 
 
@@ -40,8 +41,10 @@ class ServeSettings(Checked):
     """Serving.
 
     Args:
-        epsilon: largest disagreement with the teacher that the threshold may promise, among the images that the student
-            answers.
+        rule: what the threshold promises: accuracy (how much less often than the teacher's the cascade's answers are
+            right) or risk (disagreement with the teacher among the images that the student answers).
+        epsilon: largest loss or disagreement promised.
+        bound: for accuracy, the upper confidence bound; betting promises more where most answers cost nothing.
         confidence: probability with which the promise holds.
         audit_least: shortest interval between audits, in images that the student answers.
         audit_most: longest interval between audits; recent agreement decides between the two.
@@ -49,7 +52,9 @@ class ServeSettings(Checked):
         held_back: most images kept to measure agreement and to choose the threshold.
     """
 
-    epsilon: Proportion = 0.1
+    rule: Literal["accuracy", "risk"] = "accuracy"
+    epsilon: Proportion = 0.01
+    bound: Literal["betting", "hoeffding_bentkus"] = "betting"
     confidence: Proportion = 0.95
     audit_least: Count = 8
     audit_most: Count = 64
@@ -62,13 +67,15 @@ class AdaptSettings(Checked):
     """Adapting.
 
     Args:
+        adapt_by: restriction lets the generic student serve with the frequent classes alone, untrained; training trains
+            it first; both restricts it and trains on where that is expected to pay, or trains where there is none.
         learning_rate: of every adaptation; a fifth of it once agreement stands still.
         batch_size: images answered at a time, and images per training step.
         steps: training steps for each batch that arrives while adapting.
         find: images after a change in which the frequent classes are found.
         recheck: images after a change on which earlier students are tried.
-        coverage: share of these images that the classes found must cover.
-        min_share: smallest share of these images that a class needs to be found.
+        coverage: share of the stream that the classes found must cover.
+        min_share: share of the stream that a class must surely have to be found.
         window: images between measurements of agreement.
         patience: measurements without improvement before the rate is lowered, and again before serving begins.
         improvement: smallest gain in agreement that counts as one.
@@ -82,6 +89,7 @@ class AdaptSettings(Checked):
         checkpoint: images between checkpoints.
     """
 
+    adapt_by: AdaptBy = "both"
     learning_rate: Positive = 1e-3
     batch_size: Count = 64
     steps: Count = 2
@@ -129,4 +137,9 @@ class StreamSettings(FrameSettings, TeacherSettings, StudentSettings, ServeSetti
             raise UserError(
                 f"--audit_least {self.audit_least} and --audit_most {self.audit_most} given: expected the first to be "
                 "no larger"
+            )
+        if self.adapt_by == "restriction" and self.student_init == "scratch":
+            raise UserError(
+                "--adapt_by restriction with --student_init scratch given: expected a generic student to restrict; "
+                "give --student_init generic or the path of a student.keras, or --adapt_by training"
             )

@@ -1,13 +1,13 @@
-"""ADAPT: the teacher answers, and a student learns from its answers until a promise can be made.
+"""ADAPT: the teacher answers, adapted to the class shares seen so far, until a student can promise enough.
 
 1. An earlier student that fits is found, or the classes of a new one, see `search`.
-2. It trains on new images and on a replay buffer, on classes that it has. One image in five is held back: a third of
-   these are for choosing; the others are for the promise and take no part in the search either.
-3. Agreement on the choosing images decides when it has converged, first at the full rate and then at a fifth of it. A
-   threshold is then chosen on the promising ones, see `holdout`. If no promise can be made, training goes on, and the
-   promise is tried again.
-4. After `longest` images it trains no more. While no promise can be made, the teacher answers alone, at its own cost,
-   and the promise is tried again whenever the images for it have doubled.
+2. A student that has a logit for each of them may serve without training, see `restriction`.
+3. Otherwise, or where that is wanted, it trains, see `training`, on new images and on a replay buffer, on classes that
+   it has. One image in five is held back: a third of these are for choosing; the others are for the promise and take
+   no part in the search either.
+4. While no promise can be made, the teacher answers alone, at its own cost, and the promise is tried again whenever the
+   images for it have doubled. Where a student may be restricted or trained, training begins once it is expected to pay,
+   see `payback`.
 
 All of this is our choice.
 """
@@ -21,46 +21,36 @@ from typing import Any
 
 import numpy as np
 
-from envise_tf.deferral.serving import ServingStudent, Shown, serving_student
-from envise_tf.distillation.learner import Learner, agreement_on
-from envise_tf.images.holding_back import block_fingerprints, fingerprints, is_held_back, is_promising
-from envise_tf.stream.change import ChangeDetector
-from envise_tf.stream.convergence import Convergence
-from envise_tf.stream.holdout import Holdout, images_needed, spent_on_try
+from envise_tf.deferral.serving import ServingStudent, Shown
+from envise_tf.networks.macs import macs
+from envise_tf.stream.change import ChangeDetector, unlikelihood
+from envise_tf.stream.holdout import Holdout, Uses, Usher
 from envise_tf.stream.journal import Journal, Replies
+from envise_tf.stream.payback import pays_after
 from envise_tf.stream.plan import AdaptPlan, Workshop
 from envise_tf.stream.reservoir import Reservoir
+from envise_tf.stream.restriction import Restriction
 from envise_tf.stream.search import Beginner, Search
-
-_SLOWER = 0.2
-_SETTLING = 512
-"""Images on which batch normalisation is settled before a measurement."""
+from envise_tf.stream.training import Training
+from envise_tf.stream.tries import Tries
 
 
 @dataclass
 class _Progress:
-    """How far an adaptation has come, in plain values; positions count the images of the stream.
+    """How far an adaptation has come, in plain values.
 
     Attributes:
-        began: position.
-        deadline: position at which training ends.
-        measured: position of the last measurement.
-        is_slow: whether the rate has been lowered.
-        tries: of the promise.
-        tried_on: distinct images that there were for the last try.
-        is_alone: whether training has ended without a promise.
+        began: position, in images of the stream.
+        avoidable: images of the student's classes that the teacher has answered since they were found.
+        is_alone: whether it was said that the teacher answers alone.
     """
 
     began: int
-    deadline: int
-    measured: int = 0
-    is_slow: bool = False
-    tries: int = 0
-    tried_on: int = 0
+    avoidable: int = 0
     is_alone: bool = False
 
 
-class Adaptation:
+class Adapting:
     """One stretch of ADAPT, from a change to a student that serves.
 
     Responsible for the teacher's answers and for making a student that keeps its promise. Not for what comes after.
@@ -70,7 +60,8 @@ class Adaptation:
         workshop: with what.
         replay: training images of earlier stretches; more are added.
         journal: told of all that happens.
-        search: for the student that learns.
+        search: for the student that serves or learns.
+        tries: of the promise, none made yet.
 
     Attributes:
         classes: int64 (student's classes,), the teacher's class of each; empty until they are found.
@@ -83,15 +74,22 @@ class Adaptation:
         replay: Reservoir,
         journal: Journal,
         search: Search,
+        tries: Tries,
     ) -> None:
         self._plan, self._workshop, self._replay, self._journal, self._search = plan, workshop, replay, journal, search
-        began = journal.position
-        self._progress = _Progress(began, began + plan.longest)
-        self._holdout = Holdout(plan.held_back, replay.images.shape[1:], plan.seed + began)
+        self._progress, self._tries = _Progress(journal.position), tries
+        self._usher = Usher(plan.block)
+        shape, classes = replay.images.shape[1:], workshop.teacher.classes
+        self._holdout = Holdout(plan.held_back, shape, classes, plan.seed + self._progress.began)
         self._detector = ChangeDetector(plan.false_alarms)
-        self._convergence = Convergence(plan.floor, plan.improvement, plan.patience)
-        self._learner: Learner | None = None
-        self.classes = np.zeros(0, np.int64)
+        self._beginner: Beginner | None = None
+        self._restriction: Restriction | None = None
+        self._training: Training | None = None
+        self._pays_after: float | None = None
+
+    @property
+    def classes(self) -> np.ndarray:
+        return np.zeros(0, np.int64) if self._beginner is None else self._beginner.classes
 
     def answer(self, images: np.ndarray) -> tuple[Replies, ServingStudent | str | None]:
         """Returns the teacher's answers, and how the adaptation ends with them: a student, a change's reason or not.
@@ -99,220 +97,177 @@ class Adaptation:
         Args:
             images: the next ones of the stream, uint8 (n, height, width, 3), n > 0; the journal counts them already.
         """
-        logits = self._workshop.answers(images)
-        shown = Shown(images, logits.argmax(axis=-1))
-        self._journal.tally.labelled += len(images)
-        unknown = np.full(len(images), np.nan, np.float32)
-        replies = Replies("adapt", shown.teacher_class, np.zeros(len(images), bool), unknown, shown.teacher_class)
-        held_back, promising = self._hold_back(shown)
-        if self._learner is None:
-            self._remember(shown, ~held_back)
-            return replies, self._searched(Shown(*(part[~promising] for part in shown)), logits[~promising])
-        is_known = np.isin(shown.teacher_class, self.classes)
-        self._remember(shown, ~held_back & is_known)
-        return replies, self._learned(self._learner, images[~held_back & is_known], ~is_known)
+        teacher, count = self._workshop.teacher, len(images)
+        shown, uses = Shown(images, teacher(images)), self._usher.uses(images, self._journal.position - count)
+        beginner = self._beginner
+        if beginner is None:
+            self._search.look(shown.where(~uses.promising))
+        adapted = Shown(images, teacher.adapted(shown.logits))
+        self._journal.tally.labelled += count
+        unknown = np.full(count, np.nan, np.float32)
+        label = adapted.teacher_class
+        replies = Replies("adapt", label, np.zeros(count, bool), unknown, label, teacher.adaptation)
+        self._holdout.add(shown, uses)
+        is_trained_on = ~uses.held_back
+        if beginner is not None:
+            is_trained_on &= np.isin(label, beginner.classes)
+        self._replay.add(images[is_trained_on], label[is_trained_on], label[is_trained_on])
+        if beginner is None:
+            return replies, self._searched()
+        return replies, self._continued(beginner, shown, adapted, uses)
 
-    def _hold_back(self, shown: Shown) -> tuple[np.ndarray, np.ndarray]:
-        """Returns which images are held back, and which of these for the promise: bool (n,) each."""
-        prints, count, block = fingerprints(shown.images), len(shown.images), self._plan.block
-        sides = prints if block is None else block_fingerprints(self._journal.position - count, count, block)
-        held_back, promising = is_held_back(sides), is_promising(sides)
-        self._holdout.add(*(part[held_back] for part in (*shown, prints, promising)))
-        return held_back, promising
-
-    def _remember(self, shown: Shown, chosen: np.ndarray) -> None:
-        images, teacher_class = (part[chosen] for part in shown)
-        self._replay.add(images, teacher_class, teacher_class)
-
-    def _searched(self, shown: Shown, logits: np.ndarray) -> ServingStudent | None:
-        """Returns an earlier student that fits; a new one begins to learn."""
-        progress, position = self._progress, self._journal.position
-        found = self._search.found(shown, logits)
+    def _searched(self) -> ServingStudent | None:
+        """Returns an earlier student that fits; a new one is restricted or begins to learn."""
+        found, waited = self._search.found(), self._journal.position - self._progress.began
         if isinstance(found, ServingStudent):
             return found
         if found is not None:
-            self._replay.keep(found.classes)
-            self._learner, self.classes = self._new_learner(found), found.classes
-            progress.measured = position
-        elif position >= progress.deadline and not progress.is_alone:
+            self._begin(found)
+        elif waited >= self._plan.longest:
             self._stay_alone(
                 f"{len(self._search)} images are not held back for the promise, expected {self._search.find} to find "
                 "classes in"
             )
         return None
 
-    def _new_learner(self, beginner: Beginner) -> Learner:
-        plan, workshop = self._plan, self._workshop
-        return Learner(
-            beginner.network,
-            workshop.teacher,
-            beginner.classes.tolist(),
-            workshop.objectives,
-            plan.learning_rate,
-            plan.augmentation,
-            plan.batch_size,
-            plan.seed + self._progress.began,
+    def _begin(self, beginner: Beginner) -> None:
+        """Restricts a new student where it may serve without training, and trains it otherwise."""
+        self._beginner, teacher = beginner, self._workshop.teacher
+        teacher.assign(beginner.adaptation)
+        self._replay.keep(beginner.classes)
+        if not beginner.is_complete:
+            self._training = self._trained(beginner, self._progress.began)
+            return
+        shown, promising = self._search.shown, self._holdout.promising
+        choosing = Shown(shown.images, teacher.adapted(shown.logits))
+        self._restriction = Restriction.begun(self._plan, beginner, choosing, self._tries)
+        self._restriction.offer(Shown(promising.images, teacher.adapted(promising.labels)))
+        self._journal.tally.validated += self._restriction.seen
+
+    def _trained(self, beginner: Beginner, began: int) -> Training:
+        if self._restriction is not None:  # It goes on to be tried as it is.
+            network = self._workshop.build(len(beginner.classes))
+            network.set_weights(beginner.network.get_weights())
+            beginner = beginner._replace(network=network)
+        return Training(
+            self._plan,
+            self._workshop,
+            self._replay,
+            self._journal,
+            "adapt",
+            beginner,
+            self._holdout,
+            self._tries,
+            began,
         )
 
-    # --- Until it keeps its promise -----------------------------------------------------------------------------------
+    # --- Until a promise is kept --------------------------------------------------------------------------------------
 
-    def _learned(self, learner: Learner, new: np.ndarray, is_foreign: np.ndarray) -> ServingStudent | str | None:
-        """Trains, and now and then measures and tries the promise.
+    def _continued(self, beginner: Beginner, shown: Shown, adapted: Shown, uses: Uses) -> ServingStudent | str | None:
+        """Returns a student that keeps its promise, or why the stream has changed.
 
         Args:
-            learner: of the student.
-            new: uint8 images to train on, of classes that the student has.
-            is_foreign: bool (n,), of all images, whether the student lacks their class.
+            beginner: the student.
+            shown: images with the teacher's logits as it came.
+            adapted: the same with those of the adapted teacher.
+            uses: of them.
         """
-        change = self._detector.noticed({"foreign": is_foreign})
+        teacher = self._workshop.teacher
+        is_known = np.isin(adapted.teacher_class, beginner.classes)
+        surprise = unlikelihood(shown.logits, teacher.adaptation)
+        change = self._detector.noticed({"foreign": ~is_known, "unlikelihood": surprise})
         if change is not None:
             return f"while adapting, {change}"
-        progress = self._progress
-        if progress.is_alone and (learner.steps or not len(self._replay)):
-            return self._retried(learner)
-        if progress.is_alone:  # For want of images to train on, of which there are now.
-            progress.is_alone, progress.deadline = False, self._journal.position + self._plan.longest
-        self._train(learner, new)
-        if self._journal.position - progress.measured >= self._plan.window:
-            return self._measured(learner)
-        return None
-
-    def _train(self, learner: Learner, new: np.ndarray) -> None:
-        plan, tally = self._plan, self._journal.tally
-        for step in range(plan.steps if len(self._replay) else 0):
-            images = new[: plan.batch_size] if not step else new[:0]
-            learner.learn(np.concatenate([images, self._replay.sample(plan.batch_size - len(images))]))
-            tally.trained += plan.batch_size
-            tally.taught += plan.batch_size
-
-    def _measured(self, learner: Learner) -> ServingStudent | None:
-        """Returns the student if it has converged, or the time is up, and it keeps its promise."""
-        progress, position = self._progress, self._journal.position
-        progress.measured = position
-        has_converged, is_last = self._has_converged(learner), position >= progress.deadline
-        if has_converged and not progress.is_slow and not is_last:
-            learner.rate *= _SLOWER
-            progress.is_slow = True
-            self._convergence.be_patient_again()
-        elif has_converged or is_last:
-            made = self._lacking() or self._tried(learner)
-            if isinstance(made, ServingStudent):
-                return made
-            if is_last:
-                self._stay_alone(made)
+        self._progress.avoidable += int(is_known.sum())
+        student = self._restricted(adapted.where(uses.is_new))
+        if student is None and self._training is None and self._pays(beginner):
+            reason = "the teacher has answered for long enough that training is expected to pay"
+            self._journal.note("adapt", "training", reason)
+            self._training = self._trained(beginner, self._journal.position)
+        if student is None and self._training is not None:
+            student = self._training.advanced(shown.images[is_known & ~uses.held_back])
+            if self._training.has_ended:
+                self._stay_alone(self._training.why)
             else:
-                self._convergence.be_patient_again()
-                self._journal.note("adapt", "postponed", made)
-        return None
-
-    def _has_converged(self, learner: Learner) -> bool:
-        """Measures agreement, if there are images to measure it on; returns whether it stands still."""
-        choosing, journal = self._holdout.choosing, self._journal
-        if not len(choosing) or not len(self._replay):
-            return False
-        learner.settle(self._replay.sample(_SETTLING))
-        journal.tally.validated += len(choosing) + _SETTLING
-        agreement = agreement_on(learner.student, self.classes.tolist(), choosing.images, choosing.labels)
-        journal.agreement = agreement
-        reason = f"agreement {agreement:.3f} on {len(choosing)} held-back images"
-        journal.note("adapt", "measured", reason, **learner.means())
-        return self._convergence.is_reached(agreement)
-
-    # --- The promise --------------------------------------------------------------------------------------------------
-
-    @property
-    def _delta(self) -> float:
-        """The chance that the next try of the promise may be wrong with."""
-        return spent_on_try(1 - self._plan.confidence, self._progress.tries + 1)
-
-    def _lacking(self) -> str | None:
-        """Returns why a try would be wasted, whatever the student: which images there are too few of."""
-        needed = images_needed(self._plan.epsilon, self._delta)
-        for images, least, use in (
-            (self._replay, 1, "to train on"),
-            (self._holdout.choosing, 1, "held back to choose by"),
-            (self._holdout.promising, needed, "held back for the promise"),
-        ):
-            if len(images) < least:
-                return f"there are {len(images)} images {use}, expected at least {least}"
-        return None
-
-    def _tried(self, learner: Learner) -> ServingStudent | str:
-        """Returns the student with a threshold that keeps the promise, or why there is none."""
-        plan, progress, journal = self._plan, self._progress, self._journal
-        choosing, promising = self._holdout.choosing, self._holdout.promising
-        delta = self._delta
-        progress.tries += 1
-        progress.tried_on = self._holdout.promised
-        journal.tally.validated += len(choosing) + len(promising)
-        student = serving_student(
-            learner.student,
-            self.classes,
-            Shown(choosing.images, choosing.labels),
-            Shown(promising.images, promising.labels),
-            self._workshop.teacher_classes,
-            plan.epsilon,
-            plan.confidence,
-            delta,
-        )
-        threshold = student.threshold
-        if threshold.why_all_deferred is not None:
-            return threshold.why_all_deferred
-        journal.note(
-            "adapt",
-            "threshold",
-            threshold.promise,
-            agreement=journal.agreement,
-            coverage=threshold.coverage,
-            images=journal.position - progress.began,
-            steps=learner.steps,
-            tries=progress.tries,
-        )
+                self._progress.is_alone = False
         return student
 
+    def _restricted(self, new: Shown) -> ServingStudent | None:
+        """Returns the student that serves without training, once it keeps its promise."""
+        restriction = self._restriction
+        if restriction is None:
+            return None
+        restriction.offer(new)
+        self._journal.tally.validated += len(new.images)
+        made = restriction.tried()
+        if isinstance(made, ServingStudent):
+            threshold = made.threshold
+            self._journal.note(
+                "adapt",
+                "threshold",
+                f"{threshold.promise}; without training",
+                coverage=threshold.coverage,
+                images=self._journal.position - self._progress.began,
+                steps=0,
+                tries=self._tries.made,
+            )
+            return made
+        if made is not None and self._training is None and not self._progress.is_alone:
+            self._stay_alone(made)
+        elif made is not None:
+            self._journal.note("adapt", "postponed", made)
+        return None
+
+    def _pays(self, beginner: Beginner) -> bool:
+        """Returns whether training is wanted and expected to pay, once the student has failed as it is."""
+        if self._plan.adapt_by != "both" or not self._tries.made:
+            return False
+        if self._pays_after is None:
+            self._pays_after = pays_after(self._plan.trained, macs(beginner.network), self._workshop.teacher.macs)
+        return self._progress.avoidable >= self._pays_after
+
     def _stay_alone(self, reason: str) -> None:
+        """Says once that the teacher answers alone."""
+        if self._progress.is_alone:
+            return
         self._progress.is_alone = True
-        self._progress.tried_on = self._holdout.promised
         waited = self._journal.position - self._progress.began
         self._journal.note(
             "adapt",
             "alone",
-            f"no promise can be made after {waited} images: training ends, the teacher answers alone, and the promise "
-            f"is tried again as images come; {reason}",
+            f"no promise can be made after {waited} images: no student trains, the teacher answers alone, and the "
+            f"promise is tried again as images come; {reason}",
         )
-
-    def _retried(self, learner: Learner) -> ServingStudent | None:
-        """Tries the promise again, without training, once the images for it have doubled."""
-        if self._holdout.promised < 2 * self._progress.tried_on or self._lacking() is not None:
-            return None
-        made = self._tried(learner)
-        if isinstance(made, ServingStudent):
-            return made
-        self._journal.note("adapt", "postponed", made)
-        return None
 
     # --- Written down -------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
         """Returns all that `restore` needs as plain values and arrays, but for what it was made with."""
+        beginner, training = self._beginner, self._training
         return {
             "progress": dataclasses.asdict(self._progress),
-            "convergence": dataclasses.asdict(self._convergence),
+            "usher": self._usher.snapshot(),
             "holdout": self._holdout.snapshot(),
             "detector": self._detector.snapshot(),
-            "classes": self.classes,
-            "search": self._search.snapshot() if self._learner is None else None,
-            "learner": None if self._learner is None else self._learner.snapshot(),
+            "search": self._search.snapshot() if beginner is None else None,
+            "beginner": None if beginner is None else beginner.snapshot(),
+            "restriction": None if self._restriction is None else self._restriction.snapshot(),
+            "training": None if training is None else training.snapshot(),
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Makes this the adaptation, of the same arguments, that `snapshot` was taken of."""
-        self._progress, self._convergence = _Progress(**snapshot["progress"]), Convergence(**snapshot["convergence"])
+        """Makes this the stretch, of the same arguments, that `snapshot` was taken of."""
+        self._progress = _Progress(**snapshot["progress"])
+        self._usher.restore(snapshot["usher"])
         self._holdout.restore(snapshot["holdout"])
         self._detector.restore(snapshot["detector"])
-        self.classes = snapshot["classes"]
         if snapshot["search"] is not None:
             self._search.restore(snapshot["search"])
-        if snapshot["learner"] is not None:
-            self._learner = self._new_learner(Beginner(self._workshop.build(len(self.classes)), self.classes))
-            self._learner.restore(snapshot["learner"])
+            return
+        self._beginner = Beginner.restored(snapshot["beginner"], self._workshop.build)
+        self._workshop.teacher.assign(self._beginner.adaptation)
+        if snapshot["restriction"] is not None:
+            self._restriction = Restriction.restored(snapshot["restriction"], self._plan, self._beginner, self._tries)
+        if snapshot["training"] is not None:
+            self._training = self._trained(self._beginner, snapshot["training"]["began"])
+            self._training.restore(snapshot["training"])

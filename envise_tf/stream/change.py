@@ -1,10 +1,11 @@
 """Notices that a stream has changed, from what serving tells for free.
 
-Four signals, each a number in 0..1 that rises when the student fits the stream less than it did:
+Five signals, each a number in 0..1 that rises when the student fits the stream less than it did:
 
 - deferral: 1 for a deferred image;
 - score: the share of calibration images that scored higher, uniform as long as nothing changes;
-- foreign: of images that the teacher was asked about, 1 for a class that the student does not have;
+- foreign: of images that the student deferred, 1 for a class that the student does not have;
+- unlikelihood: of the same images, how much less likely they are under the class shares that are served;
 - disagreement: of images that were audited, 1 where the student's class is not the teacher's.
 
 Each goes to an ADWIN [Bifet and Gavalda 2007], by river. ADWIN keeps a window of the past and cuts it where the means
@@ -12,7 +13,7 @@ of two parts differ by more than chance explains: no width has to be chosen, and
 images.
 
 False alarms. At each check ADWIN cuts a window of constant mean with chance at most delta, and it checks every 32
-numbers. By the union bound there are at most 10,000 / 32 * 4 * delta false alarms in 10,000 images, and delta is chosen
+numbers. By the union bound there are at most 10,000 / 32 * 5 * delta false alarms in 10,000 images, and delta is chosen
 so that this is the rate asked for. The bound holds for independent numbers: frames of a video that resemble each other
 alarm more often.
 
@@ -29,8 +30,12 @@ from typing import Any
 import numpy as np
 from river.drift import ADWIN
 from river.drift.adwin_c import Bucket
+from scipy import special
 
-SIGNALS = ("deferral", "score", "foreign", "disagreement")
+from envise_tf.prior.adaptation import Adaptation
+from envise_tf.prior.estimation import log_likelihood
+
+SIGNALS = ("deferral", "score", "foreign", "unlikelihood", "disagreement")
 
 _CLOCK = 32
 _PER = 10_000
@@ -38,6 +43,19 @@ _LAST = 64
 _BUCKETS = 40
 """Most buckets of one size between which ADWIN looks for a cut. With river's default of 5 it cuts a
 rise from 0.4 to 0.9 after 263 numbers, with 40 after 119, and takes 10 microseconds a number in place of 3."""
+
+
+def unlikelihood(logits: np.ndarray, adaptation: Adaptation) -> np.ndarray:
+    """Returns the chance that each image is of the source's prior rather than of the one served: float64 (n,), 0..1.
+
+    Our choice: at even odds, so that it is the logistic function of the difference in log-likelihood.
+
+    Args:
+        logits: float (n, classes), the teacher's, as it came.
+        adaptation: to the prior that is served.
+    """
+    calibrated = adaptation.calibration.logits(logits)
+    return special.expit(-log_likelihood(calibrated, adaptation.prior, adaptation.source_prior))
 
 
 class ChangeDetector:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from envise_tf.prior.adaptation import Adaptation
+
 State = Literal["adapt", "serve"]
 
 
@@ -22,6 +24,7 @@ class Replies:
         by_student: bool (n,).
         score: float32 (n,), NaN while adapting.
         teacher_class: int64 (n,), what the teacher said, -1 where it was not asked.
+        adaptation: of the teacher.
     """
 
     state: State
@@ -29,6 +32,7 @@ class Replies:
     by_student: np.ndarray
     score: np.ndarray
     teacher_class: np.ndarray
+    adaptation: Adaptation
 
 
 @dataclass
@@ -38,7 +42,8 @@ class Tally:
     Attributes:
         student: images that the student answered while serving, deferred ones too.
         deferred: of these, images that the teacher answered instead.
-        audited: of these, images that the teacher was asked about though the student was sure.
+        audited: of these, images that the teacher was asked about though the student was sure, those held back for a
+            student in training among them.
         labelled: images that the teacher answered while adapting.
         taught: images that the teacher saw once more, inside training steps.
         trained: images in the student's training steps.

@@ -1,8 +1,9 @@
 """The life of a student on an endless stream: adapt, serve, notice the change, adapt again.
 
-The two states are the paper's: ADAPT (`adapt`), in which the teacher answers and a student learns, and SERVE
-(`serve`), in which the cascade answers. SERVE -> ADAPT when a change is noticed; ADAPT starts again when the teacher
-sees ever more classes that the student in training lacks. What happens in them is our choice.
+The two states are the paper's: ADAPT (`adapt`), in which the teacher answers and a student is made, and SERVE
+(`serve`), in which the cascade answers. SERVE -> ADAPT when a change is noticed, SERVE -> SERVE when a student that was
+trained meanwhile promises more; ADAPT starts again when the teacher sees ever more classes that the student lacks. What
+happens in them is our choice.
 
 A prior that flickers must not make it thrash. A student that has served for less than 4 `find` images has shown that
 the stream changes faster than that, and so has a change while it was in training: earlier students are then not tried,
@@ -22,12 +23,14 @@ import tensorflow as tf
 
 from envise_tf.deferral.serving import ServingStudent
 from envise_tf.networks.students import with_classes
-from envise_tf.stream.adapt import Adaptation
+from envise_tf.stream.adapt import Adapting
+from envise_tf.stream.background import Background
 from envise_tf.stream.journal import Journal, Replies, State
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.reservoir import Reservoir
 from envise_tf.stream.search import Search, Start
 from envise_tf.stream.serve import Service
+from envise_tf.stream.tries import Tries
 
 _SHORT_SERVICE = 4
 """In multiples of `find`: a service that was no longer says that the stream flickers."""
@@ -76,7 +79,8 @@ class Lifecycle:
         self._may_reuse = False
         if generic is not None:
             with_classes(workshop.build(1), generic, [0])  # if it does not fit, that is said before the first image
-        self._phase: Adaptation | Service = self._adaptation()
+        self._tries = self._new_tries()
+        self._phase: Adapting | Service = self._adaptation()
         self.journal.note("adapt", "begin", "the teacher answers until a student has learned")
 
     @property
@@ -91,8 +95,7 @@ class Lifecycle:
 
     def network(self) -> tf.keras.Model:
         """Returns a network like the present student, for counting its work; of all classes before there is one."""
-        classes = self._phase.classes if isinstance(self._phase, Adaptation) else self._phase.student.classes
-        return self.workshop.build(len(classes) or self.workshop.teacher_classes)
+        return self.workshop.build(len(self._phase.classes) or self.workshop.teacher.classes)
 
     def answer(self, images: np.ndarray) -> Replies:
         """Returns the answers for the next images of the stream, uint8 (n, height, width, 3), n > 0; learns from them.
@@ -104,16 +107,17 @@ class Lifecycle:
         self.journal.position += len(images)
         replies, end = phase.answer(images)
         if isinstance(end, ServingStudent):
-            self._serve(end)
+            self._serve(end, began=phase.began if isinstance(phase, Service) else self.journal.position)
         elif end is not None:
             served = self.journal.position - phase.began if isinstance(phase, Service) else 0
             self._adapt(end, is_flickering=served < _SHORT_SERVICE * self._adapting.find)
         return replies
 
-    def _serve(self, student: ServingStudent) -> None:
-        """Begins to serve; the student that served least lately goes first when there are too many."""
+    def _serve(self, student: ServingStudent, began: int) -> None:
+        """Has a student serve since a position; of too many, the one that served least lately goes."""
         self._past = [*(past for past in self._past if past is not student), student][-self._students :]
         self._phase = self._service(student)
+        self._phase.began = began
 
     def _adapt(self, reason: str, is_flickering: bool) -> None:
         """Begins to adapt."""
@@ -121,19 +125,30 @@ class Lifecycle:
         self._find = min(2 * self._find, _MOST_PATIENT * find) if is_flickering else find
         self.journal.note(self.state, "change", reason)
         self._may_reuse = not is_flickering
+        self._tries = self._new_tries()
         self._phase = self._adaptation()
 
-    def _service(self, student: ServingStudent) -> Service:
-        return Service(self._serving, student, self.workshop.answers, self.journal)
+    def _new_tries(self) -> Tries:
+        return Tries(1 - self._adapting.options["confidence"])
 
-    def _adaptation(self) -> Adaptation:
+    def _service(self, student: ServingStudent) -> Service:
+        teacher = self.workshop.teacher
+        teacher.assign(student.adaptation)
+        background = Background(self._adapting, self.workshop, self._replay, self.journal, student, self._tries)
+        return Service(self._serving, student, teacher, self.journal, background)
+
+    def _adaptation(self) -> Adapting:
         past = [] if self._serving.policy == "scratch" else self._past
-        starts = [] if self._generic is None else [Start("the generic student", self._generic, None)]
+        self.workshop.teacher.forget()
+        trained_on = self.workshop.teacher.adaptation
+        starts = [] if self._generic is None else [Start("the generic student", self._generic, None, trained_on)]
         for number, student in enumerate(past):
-            starts.append(Start(f"earlier student {number}", student.network, student.classes.tolist()))
+            starts.append(
+                Start(f"earlier student {number}", student.network, student.classes.tolist(), student.adaptation)
+            )
         reusable = self._past if self._may_reuse and self._serving.policy == "lifecycle" else []
         search = Search(self._adapting, self.workshop, self.journal, self._find, starts, reusable)
-        return Adaptation(self._adapting, self.workshop, self._replay, self.journal, search)
+        return Adapting(self._adapting, self.workshop, self._replay, self.journal, search, self._tries)
 
     def snapshot(self) -> dict[str, Any]:
         """Returns all that `restore` needs as plain values and arrays, see `store`."""
@@ -142,6 +157,7 @@ class Lifecycle:
             "journal": self.journal.snapshot(),
             "find": self._find,
             "may_reuse": self._may_reuse,
+            "tries": self._tries.made,
             "replay": self._replay.snapshot(),
             "past": [past.snapshot() for past in self._past],
             "serves": None if student is None else self._past.index(student),
@@ -152,6 +168,7 @@ class Lifecycle:
         """Makes this the lifecycle, of the same arguments, that `snapshot` was taken of."""
         self.journal.restore(snapshot["journal"])
         self._find, self._may_reuse = snapshot["find"], snapshot["may_reuse"]
+        self._tries.made = snapshot["tries"]
         self._replay.restore(snapshot["replay"])
         self._past = [ServingStudent.restored(past, self.workshop.build) for past in snapshot["past"]]
         serves = snapshot["serves"]

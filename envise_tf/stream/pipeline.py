@@ -33,26 +33,28 @@ from envise_tf.images.phases import PhasedFrames, load_phases
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation
 from envise_tf.measures.gie import gie
-from envise_tf.networks.loading import Classifier, load_generic, load_teacher
+from envise_tf.networks.loading import Classifier, load_generic, load_teacher, require_generic
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
-from envise_tf.networks.tracing import traced
 from envise_tf.run import Run, provenance
-from envise_tf.runs.teacher import fitted_to, require_size, shared_size, with_class_names
+from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size, with_class_names
 from envise_tf.settings import Policy, StreamSettings
-from envise_tf.stream.holdout import images_needed, spent_on_try
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.record import Log, Record, read_record
 from envise_tf.stream.result import as_figures
 from envise_tf.stream.store import read_tree, write_tree
+from envise_tf.stream.teacher import StreamTeacher
 from envise_tf.stream.timeline import write_stream_report
+from envise_tf.stream.tries import images_needed, spent_on_try
 
 POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
 
 _STATE, _OLD_STATE = "state.npz", "state.pkl"
+_FORMAT = 2
+"""Of the state; it changes with what a lifecycle consists of."""
 _FRAMES = "frames.json"
 _MEGABYTE = 2**20
 
@@ -112,6 +114,7 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     Raises:
         UserError: none or several kinds of frames are named, or one does not fit the teacher.
     """
+    require_generic(settings.student_init, settings.teacher, settings.twin)
     teacher = load_teacher(settings.teacher, settings.teacher_range, settings.teacher_classes)
     given = [name for name in ("phases", "images", "video") if getattr(settings, name) is not None]
     if len(given) != 1:
@@ -123,6 +126,8 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     require_size(teacher, settings.teacher, frames.size, frames.name)
     teacher = fitted_to(frames, teacher, settings.teacher)
     teacher = with_class_names(teacher, settings.teacher, frames.class_names, frames.name)
+    if settings.calibrate is not None:
+        teacher = dataclasses.replace(teacher, labelled=labelled_by(settings.calibrate, teacher, frames.size))
     number = {name: index for index, name in enumerate(teacher.class_names)}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
     return Sight(frames, teacher, truth)
@@ -185,7 +190,8 @@ def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -
     teacher_class = replies.teacher_class.copy()
     unasked = teacher_class < 0
     if len(sight.truth) and unasked.any():
-        teacher_class[unasked] = lifecycle.workshop.answers(batch.images[unasked]).argmax(axis=-1)
+        teacher = lifecycle.workshop.teacher
+        teacher_class[unasked] = teacher.adapted(teacher(batch.images[unasked]), replies.adaptation).argmax(axis=-1)
     return sight.true_class(batch.truth), teacher_class
 
 
@@ -199,14 +205,13 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
     return Lifecycle(
         adapt_plan(settings, sight.frames),
         ServePlan(
-            settings.epsilon,
             settings.false_alarms,
             settings.audit_least,
             settings.audit_most,
             settings.policy,
             settings.schedule,
         ),
-        _workshop(settings, sight.teacher.model, size),
+        _workshop(settings, sight.teacher, size),
         load_generic(settings.student_init, settings.teacher, settings.twin),
         settings.memory * _MEGABYTE,
         (size, size, 3),
@@ -220,12 +225,15 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
     Raises:
         UserError: there is less room for held-back images than any promise takes.
     """
-    needed = images_needed(settings.epsilon, spent_on_try(1 - settings.confidence, 1))
+    options: dict[str, Any] = {"epsilon": settings.epsilon, "confidence": settings.confidence}
+    if settings.rule == "accuracy":
+        options["bound"] = settings.bound
+    needed = images_needed(settings.rule, options, spent_on_try(1 - settings.confidence, 1))
     least = math.ceil(needed / (1 - 1 / CHOOSING_EVERY))
     if settings.held_back < least:
         raise UserError(
-            f"--held_back {settings.held_back} given: expected at least {least}, {needed} of them for the promise of "
-            f"at most {100 * settings.epsilon:g} % disagreement; give more, or a larger --epsilon"
+            f"--held_back {settings.held_back} given: expected at least {least}, {needed} of them for the promise with "
+            f"--epsilon {settings.epsilon:g}; give more, or a larger --epsilon"
         )
     same = {field.name for field in dataclasses.fields(AdaptPlan)} & {
         field.name for field in dataclasses.fields(settings)
@@ -234,20 +242,21 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
         **{name: getattr(settings, name) for name in same},
         augmentation=Augmentation(settings.flip, settings.shift, 0.0, settings.mixup),
         block=None if isinstance(frames, PhasedFrames) else BLOCK,
+        options=options,
     )
 
 
-def _workshop(settings: StreamSettings, teacher: tf.keras.Model, size: int) -> Workshop:
+def _workshop(settings: StreamSettings, teacher: Classifier, size: int) -> Workshop:
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
 
     def build(classes: int) -> tf.keras.Model:
         return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
-    return Workshop(teacher, traced(teacher), objectives, build)
+    return Workshop(StreamTeacher(teacher, settings.adapt), objectives, build)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:
-    content = {"lifecycle": lifecycle.snapshot(), "next": following, "seconds": seconds}
+    content = {"format": _FORMAT, "lifecycle": lifecycle.snapshot(), "next": following, "seconds": seconds}
     run.save(_STATE, lambda path: write_tree(path, content))
 
 
@@ -258,15 +267,21 @@ def _restored(run: Run, lifecycle: Lifecycle) -> tuple[int, float]:
         UserError: an earlier version has saved it.
     """
     if (run.folder / _OLD_STATE).exists():
-        raise UserError(
-            f"{run.folder / _OLD_STATE} was written by an earlier version, and the state is now kept in {_STATE}: "
-            "start again with another --out, or finish the run with the version that began it"
-        )
+        raise _written_earlier(run.folder / _OLD_STATE)
     if not (run.folder / _STATE).exists():
         return 0, 0.0
     content = read_tree(run.folder / _STATE)
+    if content.get("format") != _FORMAT:
+        raise _written_earlier(run.folder / _STATE)
     lifecycle.restore(content["lifecycle"])
     return content["next"], content["seconds"]
+
+
+def _written_earlier(path: Path) -> UserError:
+    return UserError(
+        f"{path} was written by an earlier version, which kept another state: start again with another --out, or finish "
+        "the run with the version that began it"
+    )
 
 
 def _result(settings: StreamSettings, sight: Sight, lifecycle: Lifecycle, seconds: float) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
-from envise_tf.deferral.cascade import Teacher
 from envise_tf.distillation.objectives import Objective
 from envise_tf.images.windows import Augmentation
-from envise_tf.settings import Policy
+from envise_tf.settings import AdaptBy, Policy
+from envise_tf.stream.teacher import StreamTeacher
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class AdaptPlan:
         held_back: most images held back.
         block: consecutive images that are held back or trained on together, for streams in the order of time; None
             where images are independent: then the pixels of each decide.
-        epsilon: largest disagreement promised.
-        confidence: of the promise.
+        rule: of the promise, see `deferral.rules`.
+        options: of the rule, epsilon and confidence among them.
+        adapt_by: whether a student may serve without training (restriction), is always trained (training), or is
+            trained where that is expected to pay or there is none to restrict (both).
         false_alarms: of changes noticed while adapting, see `ChangeDetector`.
         seed: the same plan, seed and images make the same student.
     """
@@ -55,10 +58,19 @@ class AdaptPlan:
     augmentation: Augmentation
     held_back: int
     block: int | None
-    epsilon: float
-    confidence: float
+    rule: str
+    options: Mapping[str, Any]
+    adapt_by: AdaptBy
     false_alarms: float
     seed: int
+
+    @property
+    def trained(self) -> int:
+        """Images in the training steps that a student is expected to take.
+
+        Our choice: agreement rises for one window, then stands still for `patience` of them, at each of two rates.
+        """
+        return 2 * (1 + self.patience) * self.window * self.steps
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,6 @@ class ServePlan:
     """How a student serves, in plain values.
 
     Attributes:
-        epsilon: largest disagreement that it promises.
         false_alarms: see `ChangeDetector`.
         audit_least: shortest distance between audits, in images that the student answers, >= 1.
         audit_most: longest distance.
@@ -74,7 +85,6 @@ class ServePlan:
         schedule: images, >= 1.
     """
 
-    epsilon: float
     false_alarms: float
     audit_least: int
     audit_most: int
@@ -87,17 +97,11 @@ class Workshop:
     """What students are made with.
 
     Attributes:
-        teacher: frozen classifier of uint8 images.
-        answers: the same as a function of arrays.
+        teacher: adapted to the stream.
         objectives: by name.
         build: number of classes -> a new student.
     """
 
-    teacher: tf.keras.Model
-    answers: Teacher
+    teacher: StreamTeacher
     objectives: Mapping[str, Objective]
     build: Callable[[int], tf.keras.Model]
-
-    @property
-    def teacher_classes(self) -> int:
-        return int(self.teacher.output_shape[-1])

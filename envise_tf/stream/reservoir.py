@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from envise_tf.errors import UserError
 
@@ -28,12 +29,13 @@ class Reservoir:
         limit_bytes: for the images; at least one must fit.
         image_shape: (height, width, 3) of every uint8 image.
         seed: the same images in the same order with the same seed leave the same ones.
+        label: type of a label, which may be an array of its own.
 
     Raises:
         UserError: not one image fits.
     """
 
-    def __init__(self, limit_bytes: int, image_shape: tuple[int, ...], seed: int) -> None:
+    def __init__(self, limit_bytes: int, image_shape: tuple[int, ...], seed: int, label: DTypeLike = np.int64) -> None:
         capacity = limit_bytes // int(np.prod(image_shape))
         if capacity < 1:
             raise UserError(
@@ -41,7 +43,7 @@ class Reservoir:
             )
         # Memory that is never written to is never taken: a large limit costs nothing while few images have come.
         self._images = np.empty((capacity, *image_shape), np.uint8)
-        self._labels = np.empty(capacity, np.int64)
+        self._labels = np.empty(capacity, label)
         self._keys = np.empty(capacity, np.int64)
         self._count = 0
         self._seen: dict[int, int] = {}
@@ -59,7 +61,7 @@ class Reservoir:
 
     @property
     def labels(self) -> np.ndarray:
-        """Their labels, int64 (n,)."""
+        """Their labels, n of the type given."""
         return self._labels[: self._count]
 
     def add(self, images: np.ndarray, labels: np.ndarray, keys: np.ndarray) -> None:
@@ -67,7 +69,7 @@ class Reservoir:
 
         Args:
             images: uint8 (n, height, width, 3).
-            labels: int64 (n,), kept beside them.
+            labels: (n,) of the type given, kept beside them.
             keys: int64 (n,); all the same make a plain reservoir.
         """
         for image, label, key in zip(images, labels, keys, strict=True):

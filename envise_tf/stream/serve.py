@@ -2,21 +2,27 @@
 
 The student answers, and for the images that it defers the teacher. Of the images that the student would answer every
 n-th is audited: the teacher answers it too, and its answer is given, as it has been paid for. n follows recent
-agreement: it doubles after 32 audits that keep the promise and halves after 32 that break it. Our choice.
+agreement: it doubles after 32 audits that keep the promise and halves after 32 that break it. Where another student is
+trained meanwhile, see `background`, the images held back for it are audited too. Our choice.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from envise_tf.deferral.cascade import Teacher
-from envise_tf.deferral.serving import ServingStudent
-from envise_tf.stream.change import ChangeDetector
+from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.promise import kept
+from envise_tf.deferral.serving import ServingStudent, Shown
+from envise_tf.stream.background import Background
+from envise_tf.stream.change import ChangeDetector, unlikelihood
+from envise_tf.stream.holdout import Uses
 from envise_tf.stream.journal import Journal, Replies
 from envise_tf.stream.plan import ServePlan
+from envise_tf.stream.teacher import StreamTeacher
 
 _AUDITS = 32
 """Audits by which the next distance between audits is decided."""
@@ -31,51 +37,73 @@ class Service:
     Args:
         plan: how.
         student: who serves.
-        teacher: who answers what it defers.
+        teacher: who answers what it defers, adapted as for the student.
         journal: told how often both were asked.
+        background: trains a student that may replace this one.
 
     Attributes:
         student: as given.
         began: position at which it began, in images.
     """
 
-    def __init__(self, plan: ServePlan, student: ServingStudent, teacher: Teacher, journal: Journal) -> None:
+    def __init__(
+        self,
+        plan: ServePlan,
+        student: ServingStudent,
+        teacher: StreamTeacher,
+        journal: Journal,
+        background: Background,
+    ) -> None:
         self._plan, self.student, self._teacher, self._journal = plan, student, teacher, journal
-        self.began = journal.position
+        self.began, self._background = journal.position, background
         self._detector = ChangeDetector(plan.false_alarms)
         self._every = plan.audit_least
         self._unaudited = 0
-        self._disagreed: list[bool] = []
+        self._audits: list[HeldBack] = []
 
-    def answer(self, images: np.ndarray) -> tuple[Replies, str | None]:
-        """Returns the answers, and why the stream has changed or None.
+    @property
+    def classes(self) -> np.ndarray:
+        """The teacher's class of each of the student's, int64 (student's classes,)."""
+        return self.student.classes
+
+    def answer(self, images: np.ndarray) -> tuple[Replies, ServingStudent | str | None]:
+        """Returns the answers, and how the service ends with them: a better student, a change's reason or not.
 
         Args:
             images: the next ones of the stream, uint8 (n, height, width, 3), n > 0; the journal counts them already.
         """
-        student, tally = self.student, self._journal.tally
+        student, tally, adaptation = self.student, self._journal.tally, self._teacher.adaptation
         said = student.said(images)
-        own_label = student.classes[said.own_class]
+        uses = self._background.uses(images)
         is_audited = self._audited(said.deferred)
+        if self._background.is_training:
+            is_audited |= uses.held_back & ~said.deferred
         is_asked = said.deferred | is_audited
-        teacher_class = np.full(len(images), -1, np.int64)
+        logits = np.zeros((len(images), self._teacher.classes), np.float32)
         if is_asked.any():
-            teacher_class[is_asked] = self._teacher(images[is_asked]).argmax(axis=-1)
+            logits[is_asked] = self._teacher(images[is_asked])
+        shown = Shown(images, self._teacher.adapted(logits))
+        label = np.where(is_asked, shown.teacher_class, student.classes[said.own_class])
         tally.student += len(images)
         tally.deferred += int(said.deferred.sum())
         tally.audited += int(is_audited.sum())
-        disagreement = teacher_class[is_audited] != own_label[is_audited]
-        self._follow(disagreement)
+        audits = student.compared(said, shown.logits[is_audited], is_audited)
+        self._follow(audits)
+        is_foreign = ~np.isin(label[said.deferred], student.classes)
         change = self._change(
             {
                 "deferral": said.deferred,
                 "score": student.outscored(said.score),
-                "foreign": ~np.isin(teacher_class[is_asked], student.classes),
-                "disagreement": disagreement,
+                "foreign": is_foreign,
+                "unlikelihood": unlikelihood(logits[said.deferred], adaptation),
+                "disagreement": ~audits.agrees,
             }
         )
-        label = np.where(is_asked, teacher_class, own_label)
-        return Replies("serve", label, ~is_asked, said.score, teacher_class), change
+        replies = Replies("serve", label, ~is_asked, said.score, np.where(is_asked, label, -1), adaptation)
+        if change is not None:
+            return replies, change
+        asked, avoidable = Shown(images[is_asked], logits[is_asked]), int(np.sum(~is_foreign))
+        return replies, self._background.advanced(asked, Uses(*(part[is_asked] for part in uses)), avoidable)
 
     def _audited(self, deferred: np.ndarray) -> np.ndarray:
         """Returns which images are audited, bool (n,): every n-th of those that the student would answer."""
@@ -83,16 +111,16 @@ class Service:
         self._unaudited = int(number[-1] % self._every)
         return ~deferred & (number % self._every == 0)
 
-    def _follow(self, disagreement: np.ndarray) -> None:
+    def _follow(self, audits: HeldBack) -> None:
         """Audits more often where recent audits break the promise, and less often where they keep it."""
         plan = self._plan
-        self._disagreed += disagreement.tolist()
-        if len(self._disagreed) < _AUDITS:
+        self._audits.append(audits)
+        recent = HeldBack.concatenated(self._audits)
+        if len(recent) < _AUDITS:
             return
-        keeps = np.mean(self._disagreed) <= plan.epsilon
-        every = self._every * 2 if keeps else self._every // 2
+        every = self._every * 2 if kept(self.student.threshold, recent).holds else self._every // 2
         self._every = min(max(every, plan.audit_least), plan.audit_most)
-        self._disagreed = []
+        self._audits = []
 
     def _change(self, signals: Mapping[str, np.ndarray]) -> str | None:
         """Returns why the service ends, by the policy; None while it does not."""
@@ -110,11 +138,14 @@ class Service:
             "detector": self._detector.snapshot(),
             "every": self._every,
             "unaudited": self._unaudited,
-            "disagreed": self._disagreed,
+            "audits": [dataclasses.asdict(each) for each in self._audits],
+            "background": self._background.snapshot(),
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Makes this the service, of the same arguments, that `snapshot` was taken of."""
         self.began, self._every = snapshot["began"], snapshot["every"]
-        self._unaudited, self._disagreed = snapshot["unaudited"], list(snapshot["disagreed"])
+        self._unaudited = snapshot["unaudited"]
+        self._audits = [HeldBack(**each) for each in snapshot["audits"]]
         self._detector.restore(snapshot["detector"])
+        self._background.restore(snapshot["background"])

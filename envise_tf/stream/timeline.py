@@ -18,6 +18,7 @@ from envise_tf.report.section import Rows, Section, WidePicture, page, percent
 from envise_tf.run import Run
 from envise_tf.stream.borders import Border, borders, changes, false_alarms, images_alone
 from envise_tf.stream.record import COUNTS, Record, teacher_alone
+from envise_tf.stream.shares import class_shares, estimates
 from envise_tf.stream.summary import (
     WINDOW,
     Flops,
@@ -35,6 +36,7 @@ Phases = Sequence[Mapping[str, Any]]
 
 _WIDE, _NARROW = (11.0, 7.2), (4.2, 7.4)
 _WIDE_BARS, _NARROW_BARS = (11.0, 3.0), (4.2, 4.0)
+_WIDE_SHARES, _NARROW_SHARES = (11.0, 6.5), (4.2, 7.0)
 """Inches."""
 _MOST_POINTS = 800
 _INCHES_A_LETTER = 0.09
@@ -89,6 +91,7 @@ def write_stream_report(
     policy = result["settings"]["policy"]
     sections = [
         _timeline(record, flops, phases),
+        *_shares(record, result["class_names"]),
         _figures(record, flops, result),
         *([_changes(record, phases)] if phases else []),
         _work(record, flops),
@@ -243,6 +246,15 @@ def _draw_percent(axes: Axes, image: np.ndarray, share: np.ndarray, **style: Any
     """Draws a line through at most so many points, for the page would be large with all of them."""
     shown = np.unique(np.linspace(0, len(image) - 1, _MOST_POINTS).astype(int))
     axes.plot(image[shown], 100 * share[shown], lw=1.3, **style)
+
+
+def _shares(record: Record, class_names: Sequence[str]) -> list[Section]:
+    """Returns the class shares over time; nothing before there is an estimate."""
+    if not len(estimates(record)[0]):
+        return []
+    text = "The class shares that the teacher was adapted to, each from the image on at which it was found."
+    wide, narrow = (svg_uri(class_shares(record, class_names, size)) for size in (_WIDE_SHARES, _NARROW_SHARES))
+    return [Section("Classes of the stream", [text], wide=[WidePicture(wide, narrow, "Class shares along the stream")])]
 
 
 # --- Tables ----------------------------------------------------------------------------------------------------------

@@ -6,30 +6,26 @@ import numpy as np
 import pytest
 from cells import CLASSES, cell_network, images_of
 
-from envise_tf.deferral.serving import ServingStudent, Shown, serving_student
+from envise_tf.deferral.serving import ScoredStudent, ServingStudent, Shown
+from envise_tf.prior.adaptation import unadapted
 from envise_tf.stream.store import read_tree, write_tree
 
 KNOWN = np.array([0, 1, 2, 3, 4])
 MOSTLY_KNOWN = [0, 1, 2, 3, 4] * 8 + [7]
+ADAPTATION = unadapted(CLASSES)
 
 
 def shown(classes: Sequence[int], count: int, seed: int) -> Shown:
-    """Images of these classes, as a teacher that is right sees them."""
+    """Images of these classes, as a teacher that is right and sure sees them."""
     labels = np.random.default_rng(seed).choice(classes, count)
-    return Shown(images_of(labels, seed), labels)
+    return Shown(images_of(labels, seed), 20 * np.eye(CLASSES, dtype=np.float32)[labels])
 
 
 def made(classes: Sequence[int] = MOSTLY_KNOWN, epsilon: float = 0.05, delta: float = 0.05, images: int = 300):
-    return serving_student(
-        cell_network(KNOWN),
-        KNOWN,
-        shown(classes, images, 100),
-        shown(classes, images, 101),
-        CLASSES,
-        epsilon=epsilon,
-        confidence=0.95,
-        delta=delta,
-    )
+    choosing, promising = shown(classes, images, 100), shown(classes, images, 101)
+    scored = ScoredStudent.fitted(cell_network(KNOWN), KNOWN, choosing)
+    options = {"epsilon": epsilon, "confidence": 0.95}
+    return scored.serving("risk", options, scored.seen(choosing), scored.seen(promising), delta, ADAPTATION)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +35,12 @@ def student() -> ServingStudent:
 
 
 def test_its_threshold_answers_what_it_knows(student):
-    images, labels = shown([0, 1, 2, 3, 4], 300, seed=1)
-    said = student.said(images)
+    known = shown([0, 1, 2, 3, 4], 300, seed=1)
+    said = student.said(known.images)
     assert said.deferred.mean() < 0.1
-    np.testing.assert_array_equal(student.classes[said.own_class], labels)
-    foreign, _ = shown([5, 6, 8, 9], 300, seed=2)
-    assert student.said(foreign).deferred.mean() > 2 * said.deferred.mean()
+    np.testing.assert_array_equal(student.classes[said.own_class], known.teacher_class)
+    foreign = shown([5, 6, 8, 9], 300, seed=2)
+    assert student.said(foreign.images).deferred.mean() > 2 * said.deferred.mean()
 
 
 def test_it_fits_the_stream_that_it_was_made_for_and_no_other(student):
@@ -86,3 +82,13 @@ def test_it_comes_back_from_a_snapshot(student, tmp_path):
     for one, other in zip(vars(student.said(seen.images)).values(), vars(copy.said(seen.images)).values(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert copy.fits(seen) == student.fits(seen)
+    assert copy.adaptation.as_dict() == ADAPTATION.as_dict()
+
+
+def test_what_it_said_is_compared_with_the_teacher_by_agreement_and_regret(student):
+    seen = shown(list(range(10)), 200, seed=5)
+    said, chosen = student.said(seen.images), np.arange(200) % 3 == 0
+    compared = student.compared(said, seen.logits[chosen], chosen)
+    agrees = student.classes[said.own_class] == seen.teacher_class
+    np.testing.assert_array_equal(compared.agrees, agrees[chosen])
+    np.testing.assert_allclose(compared.regret, ~agrees[chosen], atol=1e-6)  # the teacher is sure

@@ -1,9 +1,13 @@
 """Changes are noticed soon, and their absence hardly ever mistaken for one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy import special
 
-from envise_tf.stream.change import ChangeDetector
+from envise_tf.prior.adaptation import unadapted
+from envise_tf.stream.change import ChangeDetector, unlikelihood
 from envise_tf.stream.store import read_tree, write_tree
 
 
@@ -85,3 +89,51 @@ def test_a_detector_that_has_forgotten_comes_back_so(tmp_path):
     copy.restore(read_tree(tmp_path / "state.npz"))
     following = bernoulli(1, (600, 0.0), (400, 0.6))
     assert first_alarm(copy, deferral=following) == first_alarm(detector, deferral=following) is not None
+
+
+# --- By the likelihood under the prior that is served -----------------------------------------------------------------
+
+CLASSES = 100
+
+
+def made_logits(shares: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Logits of a calibrated teacher that is right on some 70 % of images: log-densities of noisy one-hot features."""
+    random = np.random.default_rng(seed)
+    labels = random.choice(CLASSES, count, p=shares)
+    return 3.4 * (3.4 * np.eye(CLASSES)[labels] + random.normal(size=(count, CLASSES)))
+
+
+def shares_of(classes: range, others: float = 0.05) -> np.ndarray:
+    shares = np.full(CLASSES, others / (CLASSES - len(classes)))
+    shares[classes] = (1 - others) / len(classes)
+    return shares
+
+
+def surprise(logits: np.ndarray) -> np.ndarray:
+    adaptation = dataclasses.replace(unadapted(CLASSES), prior=shares_of(range(20)))
+    return unlikelihood(logits, adaptation)
+
+
+def test_unlikelihood_is_the_chance_of_the_sources_prior_at_even_odds():
+    logits = made_logits(shares_of(range(40)), 200, seed=0)
+    p = special.softmax(logits, axis=1)
+    served = (p * shares_of(range(20)) * CLASSES).sum(axis=1)  # density over that under equal shares
+    np.testing.assert_allclose(surprise(logits), 1 / (1 + served), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_likelihood_raises_no_alarm_in_20_000_images_of_one_prior(seed):
+    same = surprise(made_logits(shares_of(range(20)), 20_000, seed))
+    assert first_alarm(ChangeDetector(0.1), unlikelihood=same) is None
+
+
+@pytest.mark.parametrize("before", [500, 4000])
+@pytest.mark.parametrize("new", [range(20, 40), range(10, 30)])
+def test_the_likelihood_tells_a_change_within_500_images(before, new):
+    for seed in range(5):
+        parts = [(shares_of(range(20)), before, 2 * seed), (shares_of(new), 1000, 2 * seed + 1)]
+        alarm = first_alarm(
+            ChangeDetector(0.1), unlikelihood=surprise(np.concatenate([made_logits(*p) for p in parts]))
+        )
+        assert alarm is not None
+        assert before < alarm < before + 500

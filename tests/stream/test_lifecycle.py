@@ -7,15 +7,17 @@ import pytest
 import tensorflow as tf
 from cells import CLASSES, SIZE, cell_network, images_of, numbers_of, stream_of
 
+from envise_tf.distillation.learner import Learner
 from envise_tf.distillation.objectives import objective
 from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
 from envise_tf.images.windows import Augmentation
-from envise_tf.networks.tracing import traced
+from envise_tf.networks.loading import Classifier
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.store import read_tree, write_tree
+from envise_tf.stream.teacher import StreamTeacher
 
 pytestmark = pytest.mark.slow
 
@@ -37,12 +39,13 @@ ADAPT = AdaptPlan(
     augmentation=Augmentation(),
     held_back=400,
     block=None,
-    epsilon=0.2,
-    confidence=0.95,
+    rule="risk",
+    options={"epsilon": 0.2, "confidence": 0.95},
+    adapt_by="training",
     false_alarms=0.1,
     seed=0,
 )
-SERVE = ServePlan(epsilon=0.2, false_alarms=0.1, audit_least=4, audit_most=16, policy="lifecycle", schedule=300)
+SERVE = ServePlan(false_alarms=0.1, audit_least=4, audit_most=16, policy="lifecycle", schedule=300)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,7 @@ def blind() -> tf.keras.Model:
 def begun(teacher, generic, adapt=None, serve=None) -> Lifecycle:
     """Returns a lifecycle whose students start from the generic one, and stay as good as it is."""
     workshop = Workshop(
-        teacher,
-        traced(teacher),
+        StreamTeacher(Classifier(teacher, ()), is_adapted=True),
         {"soft_label": objective("soft_label", {"weight": 1.0, "temperature": 1.0})},
         lambda classes: cell_network(range(classes), scale=0.0),
     )
@@ -218,11 +220,134 @@ def test_a_loss_that_is_not_a_number_ends_it(teacher):
         played(begun(teacher, broken), stream_of(LOW, 256))
 
 
+# --- A student that serves without training --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapt_by", ["restriction", "both"])
+def test_a_generic_student_serves_untrained_as_soon_as_it_can_promise(teacher, adapt_by):
+    lifecycle = begun(teacher, teacher, {"adapt_by": adapt_by})
+    _, events = played(lifecycle, stream_of(LOW, 640))
+    classes, threshold = named(events, "classes", "threshold")
+    assert classes["classes"] == list(LOW)
+    # 20 % with confidence 97.5 % takes 17 images without disagreement; all that come after the search count.
+    assert threshold["image"] <= classes["image"] + BATCH
+    assert threshold["steps"] == 0
+    tally = lifecycle.journal.tally
+    assert (tally.trained, tally.taught) == (0, 0)
+    # Looked at: the images of the search twice, to compare and to fit the score; those for the promise once.
+    assert tally.validated <= 2 * classes["image"] + threshold["image"]
+    assert lifecycle.state == "serve"
+
+
+def test_an_untrained_student_comes_back_from_a_file_while_it_waits_for_images(teacher, tmp_path):
+    strict = {"adapt_by": "restriction", "options": {"epsilon": 0.02, "confidence": 0.95}}
+    images = stream_of(LOW, 640)
+    lifecycle, copy = (begun(teacher, teacher, strict) for _ in range(2))
+    played(lifecycle, images[:192])
+    write_tree(tmp_path / "state.npz", lifecycle.snapshot())
+    copy.restore(read_tree(tmp_path / "state.npz"))
+    told = [played(each, images[192:]) for each in (lifecycle, copy)]
+    assert told[0][1] == told[1][1]
+    assert named(told[0][1], "threshold")
+    for column in ("label", "by_student", "score"):
+        np.testing.assert_array_equal(joined(told[0][0], column), joined(told[1][0], column))
+
+
+def test_one_that_cannot_promise_waits_at_the_teachers_cost_and_trains_once_that_pays(teacher, blind, monkeypatch):
+    monkeypatch.setattr("envise_tf.stream.adapt.pays_after", lambda *_: 400.0)
+    lifecycle = begun(teacher, blind, {"adapt_by": "both", "floor": 0.0})
+    _, events = played(lifecycle, stream_of(LOW, 800))
+    alone, training = named(events, "alone", "training")[:2]
+    assert (alone["event"], training["event"]) == ("alone", "training")
+    (classes,) = named(events, "classes")
+    assert 400 <= training["image"] - classes["image"] < 400 + 2 * BATCH
+    trained = lifecycle.journal.tally.trained
+    assert trained == (800 - training["image"] + BATCH) // BATCH * ADAPT.batch_size
+    never = begun(teacher, blind, {"adapt_by": "restriction"})
+    played(never, stream_of(LOW, 800))
+    assert never.journal.tally.trained == 0
+
+
+@pytest.fixture(scope="module")
+def dim() -> tf.keras.Model:
+    """A generic student that mistakes two of four classes for the others, and is less sure of them."""
+    network = cell_network(range(CLASSES))
+    pixels, kernel, bias = network.get_weights()
+    kernel[[2, 3]] = 0
+    network.set_weights([pixels, kernel, bias])
+    return network
+
+
+def test_one_that_trained_behind_another_replaces_it_when_it_promises_more(teacher, dim, monkeypatch, tmp_path):
+    monkeypatch.setattr("envise_tf.stream.background.pays_after", lambda *_: 50.0)
+    better = teacher.get_weights()[1][:, list(LOW)]
+
+    def learn(learner, images):  # In one step all that there is to learn.
+        pixels, _, bias = learner.student.get_weights()
+        learner.student.set_weights([pixels, better, bias])
+        learner.steps += 1
+
+    monkeypatch.setattr(Learner, "learn", learn)
+    plan = {"adapt_by": "both", "floor": 0.0}
+    images = stream_of(LOW, 2400)
+    lifecycle, copy = (begun(teacher, dim, plan, {"policy": "never"}) for _ in range(2))
+    replies, events = [], []
+    while not named(events, "training"):
+        more, noted = played(lifecycle, images[BATCH * len(replies) :][:BATCH])
+        replies, events = replies + more, events + noted
+    (training,), served = named(events, "training"), lifecycle.student
+    assert training["state"] == "serve"
+    write_tree(tmp_path / "state.npz", lifecycle.snapshot())
+    copy.restore(read_tree(tmp_path / "state.npz"))
+    told = [played(each, images[training["image"] : training["image"] + 512]) for each in (lifecycle, copy)]
+    replaced = named(told[0][1], "replaced")[0]
+    assert told[0][1] == told[1][1]
+    assert replaced["coverage"] > served.threshold.coverage
+    assert lifecycle.student is not served
+    # Everything that was held back for it was audited, and nothing else but what was deferred and every fourth.
+    while_training = slice(training["image"], replaced["image"])
+    asked = joined([*replies, *told[0][0]], "teacher_class")[while_training] >= 0
+    assert asked[is_held_back(fingerprints(images[while_training]))].all()
+    assert not asked.all()
+    tally = lifecycle.journal.tally
+    assert tally.trained == tally.taught > 0
+
+
+# --- The stream's prior ----------------------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_adapted_from_the_first_batch_on_and_forgets_at_a_change(teacher):
+    lifecycle = begun(teacher, teacher, {"adapt_by": "restriction"})
+    present = lifecycle.workshop.teacher
+    played(lifecycle, stream_of(LOW, 32))
+    assert present.adaptation.prior[list(LOW)].sum() > 0.9
+    played(lifecycle, stream_of(LOW, 608, 1, 100))
+    assert lifecycle.state == "serve"
+    assert lifecycle.student.adaptation is present.adaptation
+    _, events = played(lifecycle, stream_of(HIGH, 640, 2, 1000))
+    assert named(events, "classes")[-1]["classes"] == list(HIGH)
+    assert present.adaptation.prior[list(HIGH)].sum() > 0.9
+
+
+def test_a_teacher_that_is_not_adapted_answers_as_it_came(teacher):
+    images = stream_of(LOW, 64)
+    raw, told = StreamTeacher(Classifier(teacher, ()), False), StreamTeacher(Classifier(teacher, ()), True)
+    expected = teacher.predict(images, verbose=0)
+    shares = np.full(CLASSES, 1e-3)
+    shares[9] = 1 - 9e-3
+    for each in (raw, told):
+        each.assign_prior(shares)
+        np.testing.assert_allclose(each(images), expected, atol=1e-4)
+    np.testing.assert_array_equal(raw.adapted(expected), expected)
+    np.testing.assert_allclose(told.adapted(expected)[:, 9] - expected[:, 9], np.log(10 * shares[9]), atol=1e-4)
+    np.testing.assert_allclose(told.network.predict(images, verbose=0), told.adapted(expected), atol=1e-4)
+
+
 # --- One use an image ------------------------------------------------------------------------------------------------
 
 
 def test_each_image_is_trained_on_or_chosen_by_or_promised_on(teacher):
-    lifecycle = begun(teacher, teacher, {"longest": 10_000, "epsilon": 0.01})
+    lifecycle = begun(teacher, teacher, {"longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}})
     images = stream_of(LOW, 640)
     played(lifecycle, np.concatenate([images, images[:320]]))
     assert lifecycle.state == "adapt"
@@ -251,7 +376,9 @@ def test_what_is_held_back_for_the_promise_chooses_neither_classes_nor_a_start(t
 
 
 def test_frames_of_a_block_of_time_have_one_use(teacher):
-    lifecycle = begun(teacher, teacher, {"block": 16, "longest": 10_000, "epsilon": 0.01})
+    lifecycle = begun(
+        teacher, teacher, {"block": 16, "longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}}
+    )
     played(lifecycle, stream_of(LOW, 2400))
     blocks = {use: set((numbers // 16).tolist()) for use, numbers in kept(lifecycle).items()}
     assert all(blocks.values())
@@ -263,7 +390,9 @@ def test_classes_that_the_student_lacks_do_not_come_to_be_replayed(teacher):
     random = np.random.default_rng(0)
     labels = np.where(random.random(1600) < 0.1, random.choice([4, 9], 1600), random.choice(LOW, 1600))
     labels[:128] = random.choice(LOW, 128)
-    lifecycle = begun(teacher, teacher, {"longest": 10_000, "epsilon": 0.01, "false_alarms": 1e-9})
+    lifecycle = begun(
+        teacher, teacher, {"longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}, "false_alarms": 1e-9}
+    )
     played(lifecycle, images_of(labels))
     assert set(labels[kept(lifecycle)["training"]]) == set(LOW)
 
@@ -292,7 +421,7 @@ def test_a_student_that_cannot_keep_its_promise_leaves_the_answers_to_the_teache
 
 def test_a_student_that_had_too_few_images_for_its_promise_serves_once_they_have_come(teacher):
     # 5 % with confidence 1 - 0.05 / 2 takes 72 images without disagreement; two in fifteen are held back for it.
-    lifecycle = begun(teacher, teacher, {"longest": 256, "epsilon": 0.05})
+    lifecycle = begun(teacher, teacher, {"longest": 256, "options": {"epsilon": 0.05, "confidence": 0.95}})
     _, events = played(lifecycle, stream_of(LOW, 1200))
     assert [event["event"] for event in named(events, "alone", "threshold")] == ["alone", "threshold"]
     alone, threshold = named(events, "alone", "threshold")
@@ -358,6 +487,8 @@ def test_what_was_missing_is_made_up_for_when_it_comes(teacher):
 
 @pytest.mark.parametrize("held_back", [1, 2, 3])
 def test_room_for_few_held_back_images_is_no_crash(teacher, held_back):
-    lifecycle = begun(teacher, teacher, {"longest": 320, "held_back": held_back, "epsilon": 0.9})
+    lifecycle = begun(
+        teacher, teacher, {"longest": 320, "held_back": held_back, "options": {"epsilon": 0.9, "confidence": 0.95}}
+    )
     played(lifecycle, stream_of(LOW, 640))
     assert lifecycle.journal.position == 640

@@ -1,0 +1,92 @@
+"""A student that serves without any training: another one's logits for the frequent classes, as soon as it can promise.
+
+Nothing is learned, so no image has to be kept for training: the score is fitted on the images that the classes were
+found in, and all that come after them are for the promise. It is tried first when there are a quarter more of them than
+it takes without any error, and again whenever they have doubled. Our choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.serving import ScoredStudent, ServingStudent, Shown, restored_score, score_snapshot
+from envise_tf.stream.plan import AdaptPlan
+from envise_tf.stream.search import Beginner
+from envise_tf.stream.tries import Tries, images_needed
+
+_SPARE = 1.25
+
+
+class Restriction:
+    """Tries the promise for a student as it is.
+
+    Args:
+        plan: which promise, and how many images are kept for it.
+        beginner: the student.
+        scored: the same, with its score.
+        choosing: the images that the score was fitted on.
+        tries: shared with whatever else is tried on this stretch of the stream.
+
+    Attributes:
+        seen: images that the student has looked at so far.
+    """
+
+    def __init__(
+        self, plan: AdaptPlan, beginner: Beginner, scored: ScoredStudent, choosing: HeldBack, tries: Tries
+    ) -> None:
+        self._plan, self._beginner, self._scored, self._choosing, self._tries = plan, beginner, scored, choosing, tries
+        self._promising = choosing.where(np.zeros(0, np.int64))
+        self._promised = 0
+        self._next_try = round(_SPARE * images_needed(plan.rule, plan.options, tries.next_delta))
+        self.seen = len(choosing)
+
+    @classmethod
+    def begun(cls, plan: AdaptPlan, beginner: Beginner, choosing: Shown, tries: Tries) -> Restriction:
+        """Returns one whose score is fitted on these images, at least one, with the adapted teacher's logits."""
+        scored = ScoredStudent.fitted(beginner.network, beginner.classes, choosing)
+        return cls(plan, beginner, scored, scored.seen(choosing), tries)
+
+    def offer(self, shown: Shown) -> None:
+        """Takes images for the promise, each seen for the first time, with the adapted teacher's logits."""
+        if not len(shown.images):
+            return
+        parts = HeldBack.concatenated([self._promising, self._scored.seen(shown)])
+        self._promising = parts.where(np.arange(len(parts))[-self._plan.held_back :])
+        self._promised += len(shown.images)
+        self.seen += len(shown.images)
+
+    def tried(self) -> ServingStudent | str | None:
+        """Returns the student if it keeps its promise, why it does not, or None where it is too early for a try."""
+        if self._promised < self._next_try:
+            return None
+        self._next_try = 2 * self._promised
+        plan = self._plan
+        student = self._scored.serving(
+            plan.rule, plan.options, self._choosing, self._promising, self._tries.spent(), self._beginner.adaptation
+        )
+        return student.threshold.why_all_deferred or student
+
+    def snapshot(self) -> dict[str, Any]:
+        """Returns all that `restored` needs as plain values and arrays, but for what it was made with."""
+        return {
+            "score": score_snapshot(self._scored.score),
+            "choosing": dataclasses.asdict(self._choosing),
+            "promising": dataclasses.asdict(self._promising),
+            "promised": self._promised,
+            "next_try": self._next_try,
+            "seen": self.seen,
+        }
+
+    @classmethod
+    def restored(cls, snapshot: Mapping[str, Any], plan: AdaptPlan, beginner: Beginner, tries: Tries) -> Restriction:
+        """Returns the one that `snapshot` was taken of."""
+        scored = ScoredStudent(beginner.network, beginner.classes, restored_score(snapshot["score"]))
+        made = cls(plan, beginner, scored, HeldBack(**snapshot["choosing"]), tries)
+        made._promising, made._promised = HeldBack(**snapshot["promising"]), snapshot["promised"]
+        made._next_try, made.seen = snapshot["next_try"], snapshot["seen"]
+        return made
