@@ -27,14 +27,18 @@ FLAGS = (
 
 SLOW_FIXTURES = {"adapted_run", "browser", "digits_run", "exported", "exported_adapted", "tfds_dir"}
 
+LONGEST = ("tuning/test_pipeline.py", "distillation/test_replicas.py", "examples/test_quickstart.py")
+"""The files that take longest, the longest first."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what stands on a slow fixture as slow; files with slow tests come first, so no worker ends with them."""
+    """Marks what stands on a slow fixture as slow, and puts slow files first, so that no worker ends with one alone."""
     for item in items:
         if isinstance(item, pytest.Function) and SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
     slow_files = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow_files)
+    first = {Path(__file__).parent / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, len(first) + (item.path not in slow_files)))
 
 
 @pytest.fixture(scope="session")
