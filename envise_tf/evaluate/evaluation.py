@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.evaluate.test_pass import Examination, Examiner
+from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES, EqualAccuracy, gie_at_equal_accuracy
 from envise_tf.measures.gie import AdaptationWork, break_even, gie, gie_total, speedup
 from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
 from envise_tf.measures.outlier_metrics import outlier_metrics
@@ -99,6 +102,16 @@ class Evaluation:
         """Returns what the cascade reaches with every threshold of this score."""
         examination = self._examination()
         return curve(examination.predictions, examination.scores[score], outlier_rate, *self.flops)
+
+    @functools.cached_property
+    def equal_accuracy(self) -> dict[float, dict[str, EqualAccuracy]]:
+        """What the cascade could save at equal accuracy, by outlier rate and teacher."""
+        examination = self._examination()
+        predictions, score = examination.predictions, examination.scores[self.score]
+        return {
+            rate: gie_at_equal_accuracy(predictions, score, examination.teachers, rate, *self.flops)
+            for rate in self.rates
+        }
 
     @property
     def flops(self) -> tuple[float, float]:
@@ -199,10 +212,26 @@ def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[st
             "agreement": float(agrees[inlier].mean()),
         },
         "promise": evaluation.promise_kept().as_dict(),
+        "equal_accuracy": {str(rate): _equal_figures(found) for rate, found in evaluation.equal_accuracy.items()},
         "rates": [evaluation.point(evaluation.score, rate).as_dict() for rate in evaluation.rates],
         "scores": {name: _score_figures(evaluation, examination, name) for name in evaluation.scores},
         "separation": _separation_figures(examination),
         "localisation": {name: dataclasses.asdict(found) for name, found in examination.localisation.items()},
+    }
+
+
+def _equal_figures(found: Mapping[str, EqualAccuracy]) -> dict[str, Any]:
+    """Returns the figures at one outlier rate, by teacher; GiE and its standard error by the loss allowed."""
+    return {
+        teacher: {
+            "accuracy": against.accuracy,
+            "accuracy_standard_error": against.accuracy_standard_error,
+            "gie": dict(zip(map(str, ALLOWED_LOSSES), map(_finite, against.gie.tolist()), strict=True)),
+            "gie_standard_error": dict(
+                zip(map(str, ALLOWED_LOSSES), map(_finite, against.gie_standard_error.tolist()), strict=True)
+            ),
+        }
+        for teacher, against in found.items()
     }
 
 
@@ -234,5 +263,5 @@ def _separation_figures(examination: Examination) -> dict[str, float | None]:
 
 
 def _finite(number: float) -> float | None:
-    """Returns the number, or None for infinity, which JSON does not have."""
+    """Returns the number, or None for infinity and NaN, which JSON does not have."""
     return number if np.isfinite(number) else None

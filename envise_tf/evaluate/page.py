@@ -13,6 +13,7 @@ from envise_tf.evaluate import figures
 from envise_tf.evaluate.evaluation import ALLOWED_LOSS, REPORTED_RATE, Evaluation
 from envise_tf.evaluate.gallery import attention_rows, mistakes
 from envise_tf.evaluate.test_pass import Examination
+from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
 from envise_tf.measures.outlier_metrics import roc
 from envise_tf.measures.separation import LEAST_PROJECTED, projected
 from envise_tf.report.section import Rows, Section, page, percent, picture_of
@@ -40,7 +41,11 @@ def write_report(evaluation: Evaluation, values: dict[str, Any], settings: str, 
 def _sections(evaluation: Evaluation, values: dict[str, Any], settings: str, seed: int) -> list[Section]:
     sections = [_promise(evaluation, values)]
     if evaluation.examination is not None:
-        sections = [_rates(evaluation), *sections, *_tested(evaluation, evaluation.examination, values, seed)]
+        sections = [
+            _rates(evaluation, evaluation.examination),
+            *sections,
+            *_tested(evaluation, evaluation.examination, values, seed),
+        ]
     return [*sections, _work(values), _settings(evaluation, settings)]
 
 
@@ -68,7 +73,7 @@ def _reported(evaluation: Evaluation) -> float:
     return REPORTED_RATE if REPORTED_RATE in evaluation.rates else evaluation.rates[0]
 
 
-def _rates(evaluation: Evaluation) -> Section:
+def _rates(evaluation: Evaluation, examination: Examination) -> Section:
     points = [evaluation.point(evaluation.score, rate) for rate in evaluation.rates]
     rows = [["% at outliers of", *(percent(point.outlier_rate, 0) for point in points)]]
     for label, name in (
@@ -92,9 +97,12 @@ def _rates(evaluation: Evaluation) -> Section:
         "Accuracy and work, by the share of outliers",
         texts=[
             "Test images of the scenario's inlier and outlier classes, weighted to each share of outliers. "
-            "The student alone is wrong about every outlier; a false alarm costs work, never accuracy."
+            "The student alone is wrong about every outlier; a false alarm costs work, never accuracy.",
+            "GiE at equal accuracy: the most that a threshold of this score saves whose cascade is at most so many "
+            "points below a teacher, found with the labels' help; ± is the standard error, by bootstrap over images. "
+            "The raw teacher is the one that came, the adapted one knows the stream's class shares and serves.",
         ],
-        tables=[rows],
+        tables=[rows, *(_equal(evaluation, teacher) for teacher in examination.teachers)],
         figures=[
             picture_of(
                 figures.accuracy_against_gie(curves, score, point, ALLOWED_LOSS),
@@ -103,6 +111,24 @@ def _rates(evaluation: Evaluation) -> Section:
             picture_of(figures.gie_against_outlier_rate(points), "GiE and deferral by outlier rate, chosen threshold"),
         ],
     )
+
+
+def _equal(evaluation: Evaluation, teacher: str) -> Rows:
+    """Returns GiE at equal accuracy against a teacher, a row for each loss and a column for each outlier rate."""
+    found = [by_teacher[teacher] for by_teacher in evaluation.equal_accuracy.values()]
+    accuracies = (_with_error(one.accuracy, one.accuracy_standard_error) for one in found)
+    rows = [
+        [f"% at outliers of, {teacher} teacher", *(percent(rate, 0) for rate in evaluation.equal_accuracy)],
+        [f"{teacher} teacher alone, accuracy", *accuracies],
+    ]
+    for i, loss in enumerate(ALLOWED_LOSSES):
+        gains = (_with_error(one.gie[i], one.gie_standard_error[i]) for one in found)
+        rows.append([f"GiE, {100 * loss:g} points below it", *gains])
+    return rows
+
+
+def _with_error(share: float, standard_error: float) -> str:
+    return "none" if np.isnan(share) else f"{100 * share:.1f} ± {100 * standard_error:.1f}"
 
 
 def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:

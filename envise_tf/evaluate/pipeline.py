@@ -28,6 +28,7 @@ from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.test_pass import Examiner
 from envise_tf.images.halves import CHOOSING_EVERY, images_for
+from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
 from envise_tf.measures.gie import AdaptationWork
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
@@ -181,6 +182,7 @@ def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
         _CONSOLE.print(f"what helps: {_advice(evaluation, settings)}", soft_wrap=True)
     if evaluation.examination is not None:
         _CONSOLE.print(_table(evaluation))
+        _CONSOLE.print(_equal_table(evaluation))
     _CONSOLE.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
 
@@ -231,4 +233,16 @@ def _table(evaluation: Evaluation) -> Table:
         accuracies = (point.accuracy_student, point.accuracy_teacher, point.accuracy_cascade)
         shares = (rate, *accuracies, point.deferral_rate, point.gie)
         table.add_row(*(f"{100 * share:.1f} %" for share in shares))
+    return table
+
+
+def _equal_table(evaluation: Evaluation) -> Table:
+    """Returns the GiE at equal accuracy against each teacher, at the lowest outlier rate."""
+    rate, found = next(iter(evaluation.equal_accuracy.items()))
+    below = (f"{100 * loss:g} points" for loss in ALLOWED_LOSSES)
+    table = Table("teacher", "accuracy", *below, title=f"GiE at so much less accuracy, {percent(rate, 0)} outliers")
+    for teacher, one in found.items():
+        gains = zip(one.gie, one.gie_standard_error, strict=True)
+        shown = ("none" if math.isnan(gain) else f"{100 * gain:.1f} ± {100 * error:.1f} %" for gain, error in gains)
+        table.add_row(teacher, percent(one.accuracy), *shown)
     return table

@@ -32,6 +32,8 @@ class Examination:
     Attributes:
         predictions: their classes, true and predicted.
         own_class: int64 (n,), what the student predicts, in its own numbering.
+        teachers: int64 (n,) each, what the teachers predict: "raw", as the teacher came, and "adapted" where the run's
+            is adapted to its stream.
         scores: by name, float32 (n,).
         features: float32 (m, d), the student's penultimate features of at most 2,000 images.
         feature_rows: int64 (m,), which images these are.
@@ -40,6 +42,7 @@ class Examination:
 
     predictions: Predictions
     own_class: np.ndarray
+    teachers: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
     features: np.ndarray
     feature_rows: np.ndarray
@@ -70,6 +73,7 @@ class Examiner:
         self._labels = None if inliers is None else sorted([*inliers, *self._outliers])
         self._networks = networks
         self._scores = scores
+        self._adaptation = finished.adaptation
         self._split = {"teacher": split(finished.job.teacher.model), "student": split(finished.student)}
 
     def examination(self, batch_size: int, shown: Shown = lambda batches, count: batches) -> Examination:
@@ -110,11 +114,14 @@ class Examiner:
     def _said(self, batch: dict[str, np.ndarray], has_features: np.ndarray) -> dict[str, np.ndarray]:
         """Returns what is kept of a batch, by name: an array over its images, or over some of them."""
         outputs = self._networks.student(batch["image"])
-        teacher_class = self._networks.teacher(batch["image"]).argmax(axis=-1)
+        teacher_logits = self._networks.teacher(batch["image"])
+        teacher_class, adaptation = teacher_logits.argmax(axis=-1), self._adaptation
+        raw = teacher_logits if adaptation is None else adaptation.raw_logits(teacher_logits)
         own_class = outputs.logits.argmax(axis=-1)
         said = {
             "truth": self._truth[batch["label"]],
             "teacher_class": teacher_class,
+            "raw_class": raw.argmax(axis=-1),
             "own_class": own_class,
             "is_outlier": np.isin(batch["label"], self._outliers),
             "has_features": has_features,
@@ -139,9 +146,11 @@ class Examiner:
     def _examination(self, whole: dict[str, np.ndarray]) -> Examination:
         student_class = self._networks.teacher_classes[whole["own_class"]]
         predictions = Predictions(whole["truth"], whole["teacher_class"], student_class, whole["is_outlier"])
+        adapted = {} if self._adaptation is None else {"adapted": whole["teacher_class"]}
         return Examination(
             predictions=predictions,
             own_class=whole["own_class"],
+            teachers={"raw": whole["raw_class"], **adapted},
             scores={name: whole[f"score.{name}"] for name in self._scores},
             features=whole["features"],
             feature_rows=np.flatnonzero(whole["has_features"]),

@@ -36,6 +36,10 @@ class Predictions:
         """What an answer of the student costs, int64 (n,): 1 where the teacher alone is right, -1 where it is alone."""
         return (self.teacher_class == self.truth).astype(np.int64) - (self.student_class == self.truth)
 
+    def where(self, rows: np.ndarray) -> Predictions:
+        """Returns those for some images, integer indices (m,), each as often as it is named."""
+        return Predictions(*(values[rows] for values in vars(self).values()))
+
     def outlier_share(self, outlier_rate: float) -> float:
         """Returns the share that the outliers weigh at an outlier rate: all or nothing where one side has no image.
 

@@ -1,6 +1,8 @@
 """Regret by hand and by simulation; the threshold's promise about accuracy, kept in thousands of draws."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from envise_tf.deferral.bounds import betting, hoeffding_bentkus, upper_bound
 from envise_tf.deferral.regret import accuracy_threshold, regret
 from envise_tf.errors import UserError
 
+MAPIE = json.loads(Path(__file__).with_name("mapie.json").read_text())
 BOUNDS = [betting, hoeffding_bentkus]
 DRAWS = 2000
 DELTA = 0.05
@@ -33,7 +36,7 @@ def test_regret_is_the_accuracy_that_is_lost_where_the_teacher_is_calibrated():
 
 def test_the_threshold_is_the_smallest_from_above_whose_bound_is_small_enough():
     random = np.random.default_rng(0)
-    score = random.random(500).round(2)
+    score = random.integers(0, 20, 500) / 20
     costs = random.random(500) * (random.random(500) < 0.4 * (1 - score))
     for bound in BOUNDS:
         chosen = accuracy_threshold(score, costs, 0.05, DELTA, bound)
@@ -42,6 +45,13 @@ def test_the_threshold_is_the_smallest_from_above_whose_bound_is_small_enough():
         assert (bounds[levels >= chosen] <= 0.05 + 1e-9).all()
         assert bounds[levels < chosen][-1] > 0.05
         assert 0 < chosen < 0.9
+
+
+@pytest.mark.parametrize("case", MAPIE["cases"], ids=lambda case: f"{len(case['score'])} images at {case['epsilon']}")
+def test_the_threshold_is_that_of_mapies_learn_then_test(case):
+    """Stored answers, see make_mapie.py."""
+    chosen = accuracy_threshold(case["score"], case["regret"], case["epsilon"], DELTA, hoeffding_bentkus)
+    assert chosen == (math.inf if case["threshold"] is None else case["threshold"])
 
 
 def test_betting_answers_more_than_hoeffding_bentkus_where_regret_is_mostly_zero():
@@ -77,37 +87,73 @@ def just_enough(losses, value, delta):
     return losses.mean(axis=0) <= value
 
 
-KINDS = np.array([0.2, 0.2, 0.15, 0.1, 0.1, 0.08, 0.07, 0.05, 0.04, 0.01])
-"""Shares of ten kinds of images, which have one score each, so that scores are tied heavily; the last is rare."""
-TOP = np.array([0.9, 0.99, 0.9, 0.7, 0.8, 0.6, 0.6, 0.5, 0.5, 0.95])
-"""The calibrated teacher's confidence in the first of two classes."""
-WRONG = np.array([0.004, 0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
-"""How often the student says the second."""
-LOST_AT = np.cumsum(KINDS * WRONG * (2 * TOP - 1))
-"""Accuracy lost when the kinds up to this one are answered."""
+SHARES = np.array([0.25, 0.2, 0.15, 0.15, 0.1, 0.08, 0.05, 0.02])
+"""Shares of eight kinds of images, which have one score each, so that scores are tied heavily, from the surest on; the
+last is that of a rare class."""
+PROBABILITIES = np.array(
+    [
+        [0.97, 0.01, 0.01, 0.01],
+        [0.01, 0.95, 0.03, 0.01],
+        [0.05, 0.02, 0.92, 0.01],
+        [0.6, 0.35, 0.04, 0.01],
+        [0.1, 0.55, 0.34, 0.01],
+        [0.3, 0.25, 0.44, 0.01],
+        [0.5, 0.3, 0.19, 0.01],
+        [0.05, 0.02, 0.03, 0.9],
+    ]
+)
+"""Of four classes, by the calibrated teacher, who is as often right of a kind as it says."""
+SAID = np.array([0.002, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.6])
+"""How often the student contradicts the teacher; it then says the next class."""
+TEACHER = PROBABILITIES.argmax(axis=1)
+REGRETS = regret(PROBABILITIES, (TEACHER + 1) % 4)
 
 
-def share_broken(bound, images, epsilon):
-    """Returns how often more than epsilon is lost, over 2,000 draws, and the mean share of images answered."""
-    random = np.random.default_rng(3)
-    broken, answered = 0, 0.0
-    for _ in range(DRAWS):
-        kind = random.choice(10, images, p=KINDS)
-        says_second = random.random(images) < WRONG[kind]
-        costs = regret(np.stack([TOP[kind], 1 - TOP[kind]], axis=1), says_second.astype(int))
-        threshold = accuracy_threshold(-kind.astype(float), costs, epsilon, DELTA, bound)
-        if threshold < math.inf:
-            broken += LOST_AT[int(-threshold)] > epsilon
-            answered += KINDS[: int(-threshold) + 1].sum()
-    return broken / DRAWS, answered / DRAWS
+def lost_at(said):
+    """Accuracy lost when the kinds up to each are answered."""
+    return np.cumsum(SHARES * said * REGRETS)
 
 
-@pytest.mark.parametrize(("images", "level"), [(200, 9), (3000, 4)], ids=["small", "large"])
-def test_a_calibrated_teachers_promise_is_broken_in_at_most_delta_of_2000_draws(images, level):
+def drawn(random, said, shape):
+    """Kinds of images and whether the student contradicts the teacher."""
+    kind = random.choice(len(SHARES), shape, p=SHARES)
+    return kind, random.random(shape) < said[kind]
+
+
+def test_labels_drawn_from_the_teachers_probabilities_lose_what_the_regrets_say():
+    random, images = np.random.default_rng(7), 400_000
+    kind, contradicts = drawn(random, SAID, images)
+    label = (random.random((images, 1)) > PROBABILITIES[kind].cumsum(axis=1)).sum(axis=1)
+    student = (TEACHER[kind] + contradicts) % 4
+    lost = (TEACHER[kind] == label).astype(float) - (student == label)
+    for level, expected in enumerate(lost_at(SAID)):
+        assert (lost * (kind <= level)).mean() == pytest.approx(expected, abs=4 * lost.std() / math.sqrt(images))
+
+
+def levels_chosen(bound, kind, costs, epsilon):
+    """Returns up to which kind `accuracy_threshold` answers in each column, -1 for none: all draws at once."""
+    chosen, is_open = np.full(kind.shape[1], -1), np.ones(kind.shape[1], bool)
+    for level in range(len(SHARES)):
+        is_open[is_open] = bound(costs[:, is_open] * (kind[:, is_open] <= level), epsilon, DELTA)
+        chosen[is_open] = level
+    return chosen
+
+
+@pytest.mark.parametrize(("images", "said", "level"), [(50, SAID**0.25, 4), (2000, SAID, 4)], ids=["small", "large"])
+def test_a_calibrated_teachers_promise_is_broken_in_at_most_delta_of_2000_draws(images, said, level):
     """Epsilon lies just below what one of the kinds more would cost, where a promise is easiest to break."""
-    epsilon = LOST_AT[level] * 0.99
+    epsilon = lost_at(said)[level] * 0.99
+    random, chosen = np.random.default_rng(3), {bound: [] for bound in (*BOUNDS, just_enough)}
+    for _ in range(8):
+        kind, contradicts = drawn(random, said, (images, DRAWS // 8))
+        costs = REGRETS[kind] * contradicts
+        for bound, levels in chosen.items():
+            levels.append(levels_chosen(bound, kind, costs, epsilon))
     for bound in BOUNDS:
-        broken, answered = share_broken(bound, images, epsilon)
-        assert broken <= MOST_BROKEN
-        assert answered > 0.2
-    assert share_broken(just_enough, images, epsilon)[0] > 0.3
+        levels = np.concatenate(chosen[bound])
+        assert np.mean(levels >= level) <= MOST_BROKEN
+        assert np.mean(np.append(SHARES.cumsum(), 0)[levels]) > 0.2
+        for draw in range(10):  # the last of them, one by one
+            alone = accuracy_threshold(-kind[:, draw].astype(float), costs[:, draw], epsilon, DELTA, bound)
+            assert np.sum(-kind[:, draw] >= alone) == np.sum(kind[:, draw] <= levels[draw - DRAWS // 8])
+    assert np.mean(np.concatenate(chosen[just_enough]) >= level) > 0.3

@@ -7,6 +7,7 @@ import pytest
 from made_held_back import EPSILON, HUMP, STEADY, Law, held_back, most_violations
 
 from envise_tf.deferral.cascade import is_deferred
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.promise import kept
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.errors import UserError
@@ -28,6 +29,25 @@ def test_per_class_the_promise_holds_for_every_class_at_once():
         answered += finite
     assert broken <= most_violations(1000)
     assert (answered > 300).all()
+
+
+def test_accuracy_per_class_holds_for_every_class_at_once_a_rare_one_among_them():
+    # Scores 3 to 0, tied; the student's answers cost 0.5 or nothing, with these chances by class and score.
+    chances = np.array([[0.0, 0.02, 0.1, 0.3], [0.0, 0.0, 0.13, 0.2], [0.01, 0.4, 0.5, 0.5]])
+    lost = np.cumsum(0.5 * chances / 4, axis=1)  # among the images of a class, answered down to a score
+    random, broken, answered = np.random.default_rng(7), 0, np.zeros(3)
+    for _ in range(300):
+        student_class = random.choice(3, 1500, p=[0.57, 0.4, 0.03])
+        level = random.integers(0, 4, 1500)
+        regret = 0.5 * (random.random(1500) < chances[student_class, level])
+        part = HeldBack(3.0 - level, student_class, regret == 0, np.ones(1500, bool), regret)
+        values = chosen_threshold("accuracy", part, part, 3, per_class=True, epsilon=0.016).values
+        reached = np.isfinite(values)
+        broken += any(lost[c, int(3 - values[c])] > 0.016 for c in np.flatnonzero(reached))
+        answered += reached
+    assert broken <= most_violations(300)
+    assert (answered[:2] > 150).all()
+    assert answered[2] == 0  # some 45 images promise nothing
 
 
 def test_a_class_without_images_is_always_deferred():

@@ -15,6 +15,9 @@ from envise_tf.errors import UserError
 from envise_tf.evaluate.__main__ import main
 from envise_tf.evaluate.evaluation import OUTLIER_RATES
 from envise_tf.images.digits import Digits
+from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
+from envise_tf.prior.adapted import adapted_teacher
+from envise_tf.prior.calibration import Calibration
 from envise_tf.runs.finished import load_cascade, load_run
 
 
@@ -101,6 +104,39 @@ def test_the_true_loss_follows_from_networks_and_labels(digits_run, digits_image
     report = (digits_run / "report.html").read_text()
     assert "as far as the teacher&#39;s probabilities are right" in report
     assert all(word in report for word in ("accuracy lost", "promised", "estimated", "measured"))
+
+
+def test_both_teachers_are_shown_and_gie_at_equal_accuracy_against_each(digits_run):
+    found = evaluated(digits_run)
+    for point in found["rates"]:
+        against = found["equal_accuracy"][str(point["outlier_rate"])]
+        own = against["adapted" if (digits_run / "prior.json").exists() else "raw"]
+        assert own["accuracy"] == pytest.approx(point["accuracy_teacher"])
+        assert list(own["gie"]) == ["0.0", "0.005", "0.01", "0.02"]
+        gains = list(own["gie"].values())
+        assert gains == sorted(gains)
+        assert gains[2] == pytest.approx(found["scores"]["msp"]["gie_at_equal_accuracy"][str(point["outlier_rate"])])
+        assert all(0 <= error < 0.3 for error in own["gie_standard_error"].values())
+    assert "raw teacher alone, accuracy" in (digits_run / "report.html").read_text()
+
+
+def test_the_raw_teacher_of_an_adapted_one_is_the_teacher_that_came(copied, digits_run):
+    prior = np.array([0.4, 0.4, 0.01, 0.01, 0.01, 0.01, 0.01, 0.05, 0.05, 0.05])
+    adaptation = Adaptation(
+        Calibration(4.0, (0.5, 0, 0, -0.25, 0, 0, 0, 0, 0, 0.5)), np.full(10, 0.1), prior, prior, prior, 500, 0
+    )
+    teacher = tf.keras.models.load_model(copied / "teacher.keras", compile=False)
+    adapted_teacher(teacher, adaptation.calibration, adaptation.log_ratio).save(copied / "teacher.keras")
+    (copied / PRIOR_FILE).write_text(json.dumps(adaptation.as_dict()))
+    main([str(copied), "--score", "msp"])
+    for point in evaluated(copied)["rates"]:
+        rate = str(point["outlier_rate"])
+        against = evaluated(copied)["equal_accuracy"][rate]
+        assert list(against) == ["raw", "adapted"]
+        came = evaluated(digits_run)["equal_accuracy"][rate]["raw"]
+        assert against["raw"]["accuracy"] == pytest.approx(came["accuracy"])
+        assert against["adapted"]["accuracy"] == pytest.approx(point["accuracy_teacher"])
+        assert against["adapted"]["accuracy"] < against["raw"]["accuracy"]  # a prior that the test images lack
 
 
 def test_every_score_is_measured_or_says_why_not(digits_run):
