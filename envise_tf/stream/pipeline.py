@@ -279,8 +279,8 @@ def _restored(run: Run, lifecycle: Lifecycle) -> tuple[int, float]:
 
 def _written_earlier(path: Path) -> UserError:
     return UserError(
-        f"{path} was written by an earlier version, which kept another state: start again with another --out, or finish "
-        "the run with the version that began it"
+        f"{path} was written by an earlier version, which kept another state: start again with another --out, or "
+        "finish the run with the version that began it"
     )
 
 
