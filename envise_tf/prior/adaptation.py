@@ -124,14 +124,17 @@ def adaptation_to(
 
 
 def unadapted(
-    classes: int, labelled: LabelledLogits | None = None, source_prior: np.ndarray | None = None
+    classes: int,
+    labelled: LabelledLogits | None = None,
+    source_prior: np.ndarray | None = None,
+    outlier_rate: float = 0.05,
 ) -> Adaptation:
     """Returns how a teacher is calibrated before anything is known of a stream; arguments as in `adaptation_to`."""
     source_prior = uniform_prior(classes) if source_prior is None else source_prior
     calibration, count = Calibration.identity(classes), 0
     if labelled is not None and len(labelled):
         calibration, count = _careful_temperature(labelled.logits, labelled.labels), len(labelled)
-    return Adaptation(calibration, source_prior, source_prior, source_prior, source_prior, 0, count)
+    return Adaptation(calibration, source_prior, source_prior, source_prior, source_prior, outlier_rate, 0, count)
 
 
 def _careful_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None) -> Calibration:

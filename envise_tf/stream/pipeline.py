@@ -252,7 +252,7 @@ def _workshop(settings: StreamSettings, teacher: Classifier, size: int) -> Works
     def build(classes: int) -> tf.keras.Model:
         return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
-    return Workshop(StreamTeacher(teacher, settings.adapt), objectives, build)
+    return Workshop(StreamTeacher(teacher, settings.adapt, settings.outlier_rate), objectives, build)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:

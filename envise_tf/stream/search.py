@@ -183,7 +183,7 @@ class Search:
 
     def _frequent(self, adaptation: Adaptation) -> np.ndarray:
         """Returns the frequent classes, at least two: a student of one class would have nothing to tell apart."""
-        prior, plan = adaptation.prior, self._plan
+        prior, plan = adaptation.estimate, self._plan
         found = frequent_classes(prior, adaptation.lower, plan.coverage, plan.min_share)
         likely = np.argsort(-prior, kind="stable")
         missing = likely[~np.isin(likely, found)][: max(0, 2 - len(found))]
@@ -203,4 +203,4 @@ class Search:
 
 def as_shares(adaptation: Adaptation) -> list[float]:
     """Returns the class shares as an event holds them."""
-    return np.round(adaptation.prior, 5).tolist()
+    return np.round(adaptation.estimate, 5).tolist()

@@ -22,6 +22,7 @@ class StreamTeacher:
         teacher: frozen classifier of uint8 images, logits or softmax at its end, with what it says of labelled images,
             if there are any, to calibrate it.
         is_adapted: whether its answers are adapted; else it answers as it came.
+        outlier_rate: share of the stream that is expected to come from classes that it has not shown yet.
 
     Attributes:
         network: uint8 images -> logits under the present adaptation.
@@ -32,10 +33,10 @@ class StreamTeacher:
         UserError: as in `adapted_teacher`.
     """
 
-    def __init__(self, teacher: Classifier, is_adapted: bool) -> None:
-        self._labelled, self._is_adapted = teacher.labelled, is_adapted
+    def __init__(self, teacher: Classifier, is_adapted: bool, outlier_rate: float = 0.05) -> None:
+        self._labelled, self._is_adapted, self._outlier_rate = teacher.labelled, is_adapted, outlier_rate
         self.macs = macs(teacher.model)
-        self.adaptation = self._unadapted = unadapted(teacher.classes, teacher.labelled)
+        self.adaptation = self._unadapted = unadapted(teacher.classes, teacher.labelled, outlier_rate=outlier_rate)
         given = self.adaptation if is_adapted else unadapted(teacher.classes)
         self.network = adapted_teacher(teacher.model, given.calibration, given.log_ratio)
         self._traced = traced(self.network)
@@ -75,8 +76,8 @@ class StreamTeacher:
 
     def assign_prior(self, prior: np.ndarray) -> None:
         """Sets the present class shares, float (classes,), and leaves the calibration."""
-        self.assign(dataclasses.replace(self.adaptation, prior=prior))
+        self.assign(dataclasses.replace(self.adaptation, estimate=prior))
 
     def adaptation_to(self, logits: np.ndarray) -> Adaptation:
         """Returns the adaptation to a stream, of which these are the logits as the teacher came, float (n, classes)."""
-        return adaptation_to(logits, self._labelled)
+        return adaptation_to(logits, self._labelled, outlier_rate=self._outlier_rate)
