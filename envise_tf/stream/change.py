@@ -55,7 +55,7 @@ def unlikelihood(logits: np.ndarray, adaptation: Adaptation) -> np.ndarray:
         adaptation: to the prior that is served.
     """
     calibrated = adaptation.calibration.logits(logits)
-    return special.expit(-log_likelihood(calibrated, adaptation.prior, adaptation.source_prior))
+    return special.expit(-log_likelihood(calibrated, adaptation.estimate, adaptation.source_prior))
 
 
 class ChangeDetector:

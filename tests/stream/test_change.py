@@ -110,7 +110,7 @@ def shares_of(classes: range, others: float = 0.05) -> np.ndarray:
 
 
 def surprise(logits: np.ndarray) -> np.ndarray:
-    adaptation = dataclasses.replace(unadapted(CLASSES), prior=shares_of(range(20)))
+    adaptation = dataclasses.replace(unadapted(CLASSES), estimate=shares_of(range(20)))
     return unlikelihood(logits, adaptation)
 
 

@@ -331,7 +331,7 @@ def test_the_teacher_is_adapted_from_the_first_batch_on_and_forgets_at_a_change(
 
 def test_a_teacher_that_is_not_adapted_answers_as_it_came(teacher):
     images = stream_of(LOW, 64)
-    raw, told = StreamTeacher(Classifier(teacher, ()), False), StreamTeacher(Classifier(teacher, ()), True)
+    raw, told = (StreamTeacher(Classifier(teacher, ()), is_adapted, 0.0) for is_adapted in (False, True))
     expected = teacher.predict(images, verbose=0)
     shares = np.full(CLASSES, 1e-3)
     shares[9] = 1 - 9e-3
