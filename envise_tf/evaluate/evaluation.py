@@ -24,6 +24,7 @@ from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, op
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.measures.separation import scatter_ratio, silhouette
 from envise_tf.networks.macs import Macs
+from envise_tf.prior.calibration import Reliability, reliability
 from envise_tf.runs.finished import FinishedRun
 
 OUTLIER_RATES = (0.01, 0.05, 0.1, 0.2)
@@ -111,6 +112,16 @@ class Evaluation:
         return {
             rate: gie_at_equal_accuracy(predictions, score, examination.teachers, rate, *self.flops)
             for rate in self.rates
+        }
+
+    @functools.cached_property
+    def reliability(self) -> dict[str, Reliability]:
+        """How often each teacher is right where it is so sure, on the inlier test images."""
+        examination = self._examination()
+        inlier, truth = ~examination.predictions.is_outlier, examination.predictions.truth
+        return {
+            name: reliability(examination.confidence[name][inlier], (predicted == truth)[inlier])
+            for name, predicted in examination.teachers.items()
         }
 
     @property
@@ -212,6 +223,10 @@ def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[st
             "agreement": float(agrees[inlier].mean()),
         },
         "promise": evaluation.promise_kept().as_dict(),
+        "calibration": {
+            name: {"error": found.calibration_error, "overconfidence": found.overconfidence}
+            for name, found in evaluation.reliability.items()
+        },
         "equal_accuracy": {str(rate): _equal_figures(found) for rate, found in evaluation.equal_accuracy.items()},
         "rates": [evaluation.point(evaluation.score, rate).as_dict() for rate in evaluation.rates],
         "scores": {name: _score_figures(evaluation, examination, name) for name in evaluation.scores},

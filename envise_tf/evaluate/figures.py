@@ -8,9 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from envise_tf.measures.operating_points import Curve, OperatingPoint
+from envise_tf.prior.adaptation import Adaptation
+from envise_tf.prior.calibration import Reliability
 from envise_tf.report.axes import CASCADE, GREY, INLIER, OUTLIER, STUDENT, TEACHER, colours_of, framed_axes
 
 _BINS = 40
+_MOST_SHARES = 30
 
 
 def score_histogram(scores: np.ndarray, is_outlier: np.ndarray, thresholds: np.ndarray, name: str) -> Figure:
@@ -133,6 +136,46 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), names, fontsize=_label_size(len(names)))
     axes.grid(visible=False)
     figure.colorbar(image, shrink=0.6, label="share of the true class")
+    return figure
+
+
+def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
+    """Returns accuracy against confidence of several classifiers, with the line on which they are calibrated.
+
+    Args:
+        found: by the name of the classifier.
+    """
+    figure, axes = framed_axes(xlabel="confidence", ylabel="accuracy")
+    axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    for (name, each), colour in zip(found.items(), (TEACHER, CASCADE), strict=False):
+        label = f"{name}, error {100 * each.calibration_error:.1f} points"
+        axes.plot(each.confidence, each.accuracy, "o-", ms=3, lw=1.2, color=colour, label=label)
+    axes.legend(frameon=False, fontsize=7, loc="upper left")
+    return figure
+
+
+def class_shares(adaptation: Adaptation, names: Sequence[str], learned: Sequence[int]) -> Figure:
+    """Returns the estimated shares of a stream's most frequent classes with their intervals.
+
+    Args:
+        adaptation: whose estimate is shown.
+        names: of all classes.
+        learned: the classes that the student has; the others are drawn in grey.
+    """
+    shown = np.argsort(-adaptation.estimate, kind="stable")[:_MOST_SHARES]
+    figure, axes = framed_axes(ylabel="share of the stream [%]")
+    for is_learned, colour, label in ((True, STUDENT, "the student's"), (False, GREY, "left to the teacher")):
+        places = np.flatnonzero(np.isin(shown, learned) == is_learned)
+        if not len(places):
+            continue
+        share, lower, upper = (
+            100 * each[shown[places]] for each in (adaptation.estimate, adaptation.lower, adaptation.upper)
+        )
+        # An estimate by EM need not lie inside the percentiles of its replicates.
+        errors = np.maximum([share - lower, upper - share], 0)
+        axes.errorbar(places, share, errors, fmt="o", ms=3, lw=1, color=colour, label=label)
+    axes.set_xticks(range(len(shown)), [names[i] for i in shown], rotation=90, fontsize=_label_size(len(shown)))
+    axes.legend(frameon=False, fontsize=7)
     return figure
 
 

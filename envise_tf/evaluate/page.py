@@ -16,6 +16,7 @@ from envise_tf.evaluate.test_pass import Examination
 from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
 from envise_tf.measures.outlier_metrics import roc
 from envise_tf.measures.separation import LEAST_PROJECTED, projected
+from envise_tf.prior.adaptation import Adaptation
 from envise_tf.report.section import Rows, Section, page, percent, picture_of
 
 
@@ -46,12 +47,15 @@ def _sections(evaluation: Evaluation, values: dict[str, Any], settings: str, see
             *sections,
             *_tested(evaluation, evaluation.examination, values, seed),
         ]
+    if evaluation.finished.adaptation is not None:
+        sections.append(_shares(evaluation, evaluation.finished.adaptation))
     return [*sections, _work(values), _settings(evaluation, settings)]
 
 
 def _tested(evaluation: Evaluation, examination: Examination, values: dict[str, Any], seed: int) -> list[Section]:
     sections = [_scores(evaluation, examination, values), _attention(evaluation, values), _mistakes(evaluation)]
-    return [*sections, _features(evaluation, examination, values, seed), _confusion(evaluation, examination)]
+    sections = [*sections, _features(evaluation, examination, values, seed), _confusion(evaluation, examination)]
+    return [*sections, _reliability(evaluation)]
 
 
 def _headline(evaluation: Evaluation) -> str:
@@ -285,6 +289,50 @@ def _confusion(evaluation: Evaluation, examination: Examination) -> Section:
         matrix = confusion_counts(predictions.truth[inlier], answer[inlier], classes)
         pictures.append(picture_of(figures.confusion(matrix, names), f"Confusion of the {who} on inlier test images"))
     return Section("Confusion", ["Answers outside the student's classes are left out."], figures=pictures)
+
+
+def _reliability(evaluation: Evaluation) -> Section:
+    found = evaluation.reliability
+    rows = [["points", "calibration error", "confidence above accuracy"]]
+    for name, each in found.items():
+        rows.append([f"{name} teacher", f"{100 * each.calibration_error:.1f}", f"{100 * each.overconfidence:+.1f}"])
+    return Section(
+        "How sure the teacher is",
+        [
+            "A promise about accuracy takes the teacher at its word: where it gives a class 80 %, it should be right "
+            "in 80 % of the images. A teacher that is surer than that promises less than it could; one that is not sure "
+            "enough may promise too much. Inlier test images, in fifteen bins of as many images each.",
+        ],
+        tables=[rows],
+        figures=[
+            picture_of(
+                figures.reliability_diagram({f"{name} teacher": each for name, each in found.items()}),
+                "Accuracy against confidence; on the dotted line a teacher is calibrated",
+            )
+        ],
+    )
+
+
+def _shares(evaluation: Evaluation, adaptation: Adaptation) -> Section:
+    names = evaluation.finished.job.teacher.class_names
+    calibration = "taken as it comes, for want of labelled images"
+    if adaptation.calibration_images:
+        temperature, images = adaptation.calibration.temperature, adaptation.calibration_images
+        calibration = f"divided by a temperature of {temperature:.2f}, from {images:,} labelled images"
+    return Section(
+        "Which classes the stream shows",
+        [
+            f"Estimated from {adaptation.images:,} unlabelled images, with 95 % intervals of their draw. The teacher "
+            f"is adapted to these shares; {percent(adaptation.outlier_rate, 0)} are kept for classes that the stream has "
+            f"not shown. Its confidence is {calibration}.",
+        ],
+        figures=[
+            picture_of(
+                figures.class_shares(adaptation, names, evaluation.finished.teacher_classes),
+                "Estimated shares of the most frequent classes",
+            )
+        ],
+    )
 
 
 def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: Sequence[int]) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.errors import UserError
@@ -34,6 +35,7 @@ class Examination:
         own_class: int64 (n,), what the student predicts, in its own numbering.
         teachers: int64 (n,) each, what the teachers predict: "raw", as the teacher came, and "adapted" where the run's
             is adapted to its stream.
+        confidence: float32 (n,) each, the probability that each of them gives its class.
         scores: by name, float32 (n,).
         features: float32 (m, d), the student's penultimate features of at most 2,000 images.
         feature_rows: int64 (m,), which images these are.
@@ -43,6 +45,7 @@ class Examination:
     predictions: Predictions
     own_class: np.ndarray
     teachers: dict[str, np.ndarray]
+    confidence: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
     features: np.ndarray
     feature_rows: np.ndarray
@@ -122,6 +125,8 @@ class Examiner:
             "truth": self._truth[batch["label"]],
             "teacher_class": teacher_class,
             "raw_class": raw.argmax(axis=-1),
+            "confidence.raw": special.softmax(raw, axis=-1).max(axis=-1),
+            "confidence.adapted": special.softmax(teacher_logits, axis=-1).max(axis=-1),
             "own_class": own_class,
             "is_outlier": np.isin(batch["label"], self._outliers),
             "has_features": has_features,
@@ -151,6 +156,7 @@ class Examiner:
             predictions=predictions,
             own_class=whole["own_class"],
             teachers={"raw": whole["raw_class"], **adapted},
+            confidence={teacher: whole[f"confidence.{teacher}"] for teacher in ("raw", *adapted)},
             scores={name: whole[f"score.{name}"] for name in self._scores},
             features=whole["features"],
             feature_rows=np.flatnonzero(whole["has_features"]),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from commands import error_line
+from scipy.special import softmax
 from thresholds import widest_gap
 
 from envise_tf.deferral.scores import SCORES
@@ -123,7 +124,7 @@ def test_both_teachers_are_shown_and_gie_at_equal_accuracy_against_each(digits_r
 def test_the_raw_teacher_of_an_adapted_one_is_the_teacher_that_came(copied, digits_run):
     prior = np.array([0.4, 0.4, 0.01, 0.01, 0.01, 0.01, 0.01, 0.05, 0.05, 0.05])
     adaptation = Adaptation(
-        Calibration(4.0, (0.5, 0, 0, -0.25, 0, 0, 0, 0, 0, 0.5)), np.full(10, 0.1), prior, prior, prior, 500, 0
+        Calibration(4.0, (0.5, 0, 0, -0.25, 0, 0, 0, 0, 0, 0.5)), np.full(10, 0.1), prior, prior, prior, 0.0, 500, 0
     )
     teacher = tf.keras.models.load_model(copied / "teacher.keras", compile=False)
     adapted_teacher(teacher, adaptation.calibration, adaptation.log_ratio).save(copied / "teacher.keras")
@@ -137,6 +138,21 @@ def test_the_raw_teacher_of_an_adapted_one_is_the_teacher_that_came(copied, digi
         assert against["raw"]["accuracy"] == pytest.approx(came["accuracy"])
         assert against["adapted"]["accuracy"] == pytest.approx(point["accuracy_teacher"])
         assert against["adapted"]["accuracy"] < against["raw"]["accuracy"]  # a prior that the test images lack
+    assert list(evaluated(copied)["calibration"]) == ["raw", "adapted"]
+    assert "Which classes the stream shows" in (copied / "report.html").read_text()
+
+
+def test_how_sure_each_teacher_is_stands_beside_how_often_it_is_right(digits_run):
+    job = load_run(str(digits_run)).job
+    (examples,) = job.tested.examples("test", job.inliers).batch(9999).as_numpy_iterator()
+    truth, probabilities = examples["label"], softmax(job.teacher(examples["image"]), axis=1)
+    found = evaluated(digits_run)["calibration"]
+    gap = probabilities.max(axis=1).mean() - (probabilities.argmax(axis=1) == truth).mean()
+    assert found["raw"]["overconfidence"] == pytest.approx(gap, abs=1e-6)
+    assert found["raw"]["error"] >= abs(gap) - 1e-6
+    report = (digits_run / "report.html").read_text()
+    assert "How sure the teacher is" in report
+    assert "Which classes the stream shows" not in report
 
 
 def test_every_score_is_measured_or_says_why_not(digits_run):
