@@ -300,7 +300,7 @@ def _reliability(evaluation: Evaluation) -> Section:
         "How sure the teacher is",
         [
             "A promise about accuracy takes the teacher at its word: where it gives a class 80 %, it should be right "
-            "in 80 % of the images. A teacher that is surer than that promises less than it could; one that is not sure "
+            "in 80 % of the images. One that is surer than that promises less than it could; one that is not sure "
             "enough may promise too much. Inlier test images, in fifteen bins of as many images each.",
         ],
         tables=[rows],
@@ -323,8 +323,8 @@ def _shares(evaluation: Evaluation, adaptation: Adaptation) -> Section:
         "Which classes the stream shows",
         [
             f"Estimated from {adaptation.images:,} unlabelled images, with 95 % intervals of their draw. The teacher "
-            f"is adapted to these shares; {percent(adaptation.outlier_rate, 0)} are kept for classes that the stream has "
-            f"not shown. Its confidence is {calibration}.",
+            f"is adapted to these shares; {percent(adaptation.outlier_rate, 0)} are kept for classes that the stream "
+            f"has not shown. Its confidence is {calibration}.",
         ],
         figures=[
             picture_of(
