@@ -152,21 +152,34 @@ class Search:
         adaptation = teacher.adaptation_to(shown.logits)
         found = self._frequent(adaptation)
         classes = found.tolist()
-        teacher_class = teacher.adapted(shown.logits, adaptation).argmax(axis=-1)
-        student, agreement = self._workshop.build(len(classes)), []
+        student, begins = self._workshop.build(len(classes)), "scratch"
         starts = self._fit_to_serve(classes) or self._starts
-        for start in starts:
-            self._begin_from(start, student, classes, adaptation)
-            agreement.append(agreement_on(student, classes, shown.images, teacher_class))
-        self._journal.tally.validated += len(shown.images) * len(starts)
-        begins = "scratch"
-        if agreement:
-            best = starts[int(np.argmax(agreement))]
+        if starts:
+            adapted = Shown(shown.images, teacher.adapted(shown.logits, adaptation))
+            best, begins = self._best_start(starts, student, classes, adaptation, adapted)
             self._begin_from(best, student, classes, adaptation)
-            begins = f"{best.name} ({100 * max(agreement):.0f} % agreement)"
         reason = f"{len(classes)} classes are frequent in {len(shown.images)} images; the student starts from {begins}"
         self._journal.note("adapt", "classes", reason, classes=classes, prior=as_shares(adaptation))
         return Beginner(student, found, adaptation, is_complete=bool(self._fit_to_serve(classes)))
+
+    def _best_start(
+        self,
+        starts: Sequence[Start],
+        student: tf.keras.Model,
+        classes: list[int],
+        adaptation: Adaptation,
+        shown: Shown,
+    ) -> tuple[Start, str]:
+        """Returns the start that agrees most with the adapted teacher, and its name; a single one is not measured."""
+        if len(starts) == 1:
+            return starts[0], starts[0].name
+        self._journal.tally.validated += len(shown.images) * len(starts)
+        agreement = []
+        for start in starts:
+            self._begin_from(start, student, classes, adaptation)
+            agreement.append(agreement_on(student, classes, shown.images, shown.teacher_class))
+        best = starts[int(np.argmax(agreement))]
+        return best, f"{best.name} ({100 * max(agreement):.0f} % agreement)"
 
     def _fit_to_serve(self, classes: list[int]) -> list[Start]:
         """Returns the starts that may serve without training: those with a logit for every class, if that is wanted."""
