@@ -1,19 +1,17 @@
 """Regret: how little accuracy the student's answer is expected to cost, learned on held-back images (our choice).
 
 What a promise about accuracy adds up is the regret of the answers, see `deferral.regret`: not whether the student is of
-another opinion than the teacher, but how much more probable the teacher's class is. There are two reasons for it, that
-the student is wrong among its classes and that the image is of none of them, and a few inputs x_j answer one or the
-other:
+another opinion than the teacher, but how much more probable the teacher's class is. There are two reasons for it, and
+an input x_j for each:
 
-    p_1         the largest probability
-    margin      z_(1) - z_(2), the log-odds against the nearest rival
-    energy      log sum_c exp(z_c), low for what the student has not learned
+    margin      z_(1) - z_(2), low where the student may be wrong among its classes
+    energy      log sum_c exp(z_c), low where the image may be of a class that it has not learned
 
     1 - E[r | x] = sigmoid(sum_j a_j x_j + b)        a_j >= 0
 
-The weights are those of a logistic regression on a fractional target, r in 0..1 [Papke and Wooldridge 1996], with an L2
+The weights are those of a logistic regression on the fractional target 1 - r [Papke and Wooldridge 1996], with an L2
 penalty on those of the standardised inputs, and none of them below 0. So the score rises with each input: a student
-that is surer, by any of them, is never deferred the sooner, whatever a few hundred images suggest.
+that is surer, by either, is never deferred the sooner, whatever a few hundred images suggest.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from scipy import optimize, special
 
 from envise_tf.deferral.scores.energy import energy
 from envise_tf.deferral.scores.margin import margin
-from envise_tf.deferral.scores.msp import msp
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.errors import UserError
@@ -36,20 +33,20 @@ def regret(inputs: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Returns one minus the expected regret, (n,), in 0..1.
 
     Args:
-        inputs: floating point (n, 3), see `regression_inputs`.
-        weights: (3,), >= 0.
+        inputs: floating point (n, 2), see `regression_inputs`.
+        weights: (2,), >= 0.
         bias: scalar.
     """
     return tf.sigmoid(tf.linalg.matvec(inputs, weights) + bias)
 
 
 def regression_inputs(logits: tf.Tensor) -> tf.Tensor:
-    """Returns largest probability, margin and energy of each image, (n, 3).
+    """Returns margin and energy of each image, (n, 2).
 
     Args:
         logits: floating point (n, classes), at least two classes.
     """
-    return tf.stack([msp(logits), margin(logits), energy(logits)], axis=-1)
+    return tf.stack([margin(logits), energy(logits)], axis=-1)
 
 
 def fitted_weights(inputs: np.ndarray, target: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:

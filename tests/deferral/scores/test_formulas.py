@@ -354,7 +354,7 @@ def test_regret_is_one_minus_the_expected_regret(held_back, fresh):
     score.fit(outputs, label, target)
     z = fresh.logits.astype(float)
     largest = np.sort(z, axis=1)
-    inputs = np.column_stack([softmax(z, axis=1).max(axis=1), largest[:, -1] - largest[:, -2], logsumexp(z, axis=1)])
+    inputs = np.column_stack([largest[:, -1] - largest[:, -2], logsumexp(z, axis=1)])
     expected = expit(inputs @ score.fitted["weights"].astype(float) + score.fitted["bias"])
     np.testing.assert_allclose(score.score(fresh), expected, rtol=1e-4)
     # A logistic regression with a bias gets the mean right.
@@ -362,12 +362,12 @@ def test_regret_is_one_minus_the_expected_regret(held_back, fresh):
 
 
 def test_regret_does_not_fall_where_the_student_is_surer(held_back):
-    """Even if a larger energy went with a larger regret on the images that it was fitted on."""
+    """Even if, at one margin, a larger energy went with a larger regret on the images that it was fitted on."""
     outputs, label = held_back
-    z = outputs.logits.astype(float)
-    energies = logsumexp(z, axis=1)
+    margins, energies = regression_inputs(tf.constant(outputs.logits, tf.float64)).numpy().T
     score = outlier_score("regret")
-    score.fit(outputs, label, expit((energies - energies.mean()) - 5 * (softmax(z, axis=1).max(axis=1) - 0.8)))
+    excess = energies - np.polyval(np.polyfit(margins, energies, 1), margins)
+    score.fit(outputs, label, expit(4 * excess - 0.5 * margins))
     surer = outputs.logits + np.eye(7, dtype="f")[outputs.logits.argmax(axis=1)]
     assert (score(tf.constant(surer), None).numpy() >= score.score(outputs)).all()
 
@@ -381,7 +381,7 @@ def test_regret_that_is_always_the_same_teaches_nothing(held_back, regret):
 
 def test_regret_that_rises_with_certainty_fits_no_score(held_back):
     outputs, label = held_back
-    certainty = regression_inputs(tf.constant(outputs.logits)).numpy()[:, 0]
+    certainty = softmax(outputs.logits.astype(float), axis=1).max(axis=1)
     with pytest.raises(NotApplicable, match="the surer the student is of a held-back image, the larger is the regret"):
         outlier_score("regret").fit(outputs, label, certainty)
 
