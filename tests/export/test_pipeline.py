@@ -49,10 +49,8 @@ def rate_threshold(rate: float) -> dict:
 def accuracy_threshold_of(folder: Path, run: Path, epsilon: float) -> Threshold:
     """The threshold of the built-in student by the rule accuracy, with regrets by hand from the run's teacher."""
     entry, flatbuffer = manifest_of(folder)["student_builtin"], (folder / "student_builtin.tflite").read_bytes()
-    network, teacher = (
-        TfliteNetwork(flatbuffer, "twin"),
-        tf.keras.models.load_model(run / "teacher.keras", compile=False),
-    )
+    network = TfliteNetwork(flatbuffer, "twin")
+    teacher = tf.keras.models.load_model(run / "teacher.keras", compile=False)
 
     def seen(part: str) -> HeldBack:
         images = held_back_images(run, part)
