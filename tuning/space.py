@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _FIXED = {
     "what the student learns, and from whom": (
         *("source", "data_dir", "image_size", "protocol", "stream", "prior", "part", "scenario", "classes"),
-        *("coverage", "min_share", "teacher", "teacher_range", "teacher_classes"),
+        *("coverage", "min_share", "teacher", "teacher_range", "teacher_classes", "adapt", "outlier_rate", "calibrate"),
     ),
     "which kind of student is trained, and where it starts": ("student_init", "twin", "with_twin"),
     "how long a trial trains": ("windows",),

@@ -13,7 +13,7 @@ from envise_tf.errors import UserError
         (([1.0, np.nan], [0, 0], [True, True], [True, True], [0, 0]), "1 of 2 held-back scores are not finite"),
         (([np.inf], [0], [True], [True], [0]), "1 of 1 held-back scores are not finite"),
         (
-            ([1.0], [0, 1], [True], [True]),
+            ([1.0], [0, 1], [True], [True], [0]),
             r"have shapes \[\(1,\), \(2,\), \(1,\), \(1,\), \(1,\)\]: expected \(n,\) each",
         ),
         (([[1.0]], [[0]], [[True]], [[True]], [[0]]), r"expected \(n,\) each"),
