@@ -272,7 +272,7 @@ def _equal_table(evaluation: Evaluation) -> Table:
     """Returns the GiE at equal accuracy against each teacher, at the lowest outlier rate."""
     rate, found = next(iter(evaluation.equal_accuracy.items()))
     below = (f"{100 * loss:g} points" for loss in ALLOWED_LOSSES)
-    table = Table("teacher", "accuracy", *below, title=f"GiE in % at so much less accuracy, {percent(rate, 0)} outliers")
+    table = Table("teacher", "accuracy", *below, title=f"GiE [%] at so much less accuracy, {percent(rate, 0)} outliers")
     for teacher, one in found.items():
         gains = zip(one.gie, one.gie_standard_error, strict=True)
         shown = ("none" if math.isnan(gain) else f"{100 * gain:.1f} ± {100 * error:.1f}" for gain, error in gains)
