@@ -13,7 +13,9 @@ import numpy as np
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.held_back_images import HeldBackImages
+from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights, true_loss_bound
 from envise_tf.deferral.promise import Kept, estimated, kept
+from envise_tf.deferral.rules import as_percent
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
@@ -57,6 +59,30 @@ class Costs:
 
 
 @dataclass(frozen=True)
+class LabelledPromise:
+    """What labelled images of elsewhere promise of a threshold.
+
+    Attributes:
+        most_lost: accuracy that the cascade loses on the stream at most, see `deferral.labelled`.
+        confidence: in 0..1.
+        images: how many there are.
+    """
+
+    most_lost: float
+    confidence: float
+    images: int
+
+    @property
+    def statement(self) -> str:
+        """The promise in one sentence, with what it supposes."""
+        return (
+            f"by {self.images:,} labelled images, answers are right at most {100 * self.most_lost:.1f} % less often "
+            f"than the teacher's, with confidence {as_percent(self.confidence)}, as far as images of a class look "
+            "alike there and on the stream"
+        )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """All that a report shows.
 
@@ -68,6 +94,7 @@ class Evaluation:
         scores: fitted, by name.
         not_applicable: why a score is missing, by name.
         thresholds: of every score, by the same rule.
+        labelled: answers on labelled images of elsewhere; None where there are none, or the prior is unknown.
         costs: what the networks cost.
         examiner: gives test images and attention maps for pictures; None where there are no labels.
         examination: what is known of the test images; None where there are no labels.
@@ -80,6 +107,7 @@ class Evaluation:
     scores: dict[str, OutlierScore]
     not_applicable: dict[str, str]
     thresholds: dict[str, Threshold]
+    labelled: LabelledAnswers | None
     costs: Costs
     examiner: Examiner | None
     examination: Examination | None
@@ -143,6 +171,16 @@ class Evaluation:
         """Returns the promised figure on the images of the promise, without labels."""
         return estimated(self.threshold, self.promising.seen_by(self.scores[self.score]))
 
+    def labelled_promise(self) -> LabelledPromise | None:
+        """Returns what the labelled images promise of the chosen threshold; None where there are none."""
+        adaptation = self.finished.adaptation
+        if self.labelled is None or adaptation is None:
+            return None
+        confidence, values = self.threshold.options["confidence"], self.threshold.values[np.newaxis]
+        weights = ShiftWeights.of(self.labelled.label, adaptation.lower, adaptation.upper)
+        most = true_loss_bound(values, self.labelled, weights, 1 - confidence)
+        return LabelledPromise(float(most[0]), confidence, len(self.labelled))
+
     def promise_kept(self) -> Kept:
         """Returns whether the promise of the chosen threshold holds on the inlier test images, by their labels."""
         examination = self._examination()
@@ -161,6 +199,7 @@ class Evaluation:
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """Returns what result.json holds of an evaluation; plain values, null for what does not exist."""
+    promise = evaluation.labelled_promise()
     values: dict[str, Any] = {
         "score": evaluation.score,
         "held_back": {"choosing": len(evaluation.choosing), "promising": len(evaluation.promising)},
@@ -170,6 +209,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         },
         "threshold": evaluation.threshold.as_dict(),
         "estimated": evaluation.promise_estimated(),
+        "labelled": None if promise is None else dataclasses.asdict(promise),
         "work": _work_figures(evaluation),
         "not_applicable": evaluation.not_applicable,
     }

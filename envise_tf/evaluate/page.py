@@ -151,6 +151,8 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
             else "."
         ),
     ]
+    if (labelled := evaluation.labelled_promise()) is not None:
+        texts.append(f"Another promise of the same threshold: {labelled.statement}.")
     if threshold.why_all_deferred is not None:
         texts.append(f"Why everything is deferred: {threshold.why_all_deferred}.")
     rows: list[Rows] = []

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -24,7 +25,9 @@ from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.distillation import training
+from envise_tf.errors import UserError
 from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
+from envise_tf.evaluate.labelled import labelled_answers
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.test_pass import Examiner
 from envise_tf.images.halves import CHOOSING_EVERY, images_for
@@ -35,7 +38,8 @@ from envise_tf.networks.macs import macs
 from envise_tf.report.section import percent
 from envise_tf.run import Run
 from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, load_run, networks_of
-from envise_tf.settings import EvaluateSettings, as_yaml
+from envise_tf.runs.teacher import labelled_examples
+from envise_tf.settings import EvaluateSettings, TrainSettings, as_yaml, settings_of_run
 
 _TIMED = 64
 """Images at a time where milliseconds are measured."""
@@ -60,16 +64,18 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     deferral_rule(settings.rule, _rule_options(settings))
     training.prepare(finished.job.settings.seed)
     networks = networks_of(finished)
+    labelled = _labelled(finished, settings)
     job, batch_size = finished.job, settings.batch_size
     choosing = _answered(networks, job.choosing_images(batch_size), "held-back images: choosing")
     promising = _answered(networks, job.promising_images(batch_size), "held-back images: promising")
     scores, not_applicable = _fitted_scores(choosing, settings.score)
     examiner = None if finished.job.tested is None else Examiner(finished, networks, scores)
+    chosen = settings.score or next(name for name in DEFAULT_SCORES if name in scores)
     evaluation = Evaluation(
         finished=finished,
         choosing=choosing,
         promising=promising,
-        score=settings.score or next(name for name in DEFAULT_SCORES if name in scores),
+        score=chosen,
         scores=scores,
         not_applicable=not_applicable,
         thresholds={
@@ -83,6 +89,11 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
             )
             for name, score in scores.items()
         },
+        labelled=None
+        if labelled is None
+        else labelled_answers(
+            progress.track(labelled.as_numpy_iterator(), "labelled images"), networks, scores[chosen]
+        ),
         costs=_costs(finished, networks, choosing, promising),
         examiner=examiner,
         examination=None if examiner is None else examiner.examination(settings.batch_size, _tracked),
@@ -101,6 +112,25 @@ def _tell_of_another_rule(run: Run, settings: EvaluateSettings) -> None:
             f"means another thing; --rule {earlier} keeps that promise",
             soft_wrap=True,
         )
+
+
+def _labelled(finished: FinishedRun, settings: EvaluateSettings) -> tf.data.Dataset | None:
+    """Returns labelled images, those of the run where the settings name none; None without any, or without a prior.
+
+    Raises:
+        UserError: the folder does not hold what is expected, or is given for a run whose stream's prior is unknown.
+    """
+    folder = settings.calibrate
+    if folder is None:
+        folder = settings_of_run(TrainSettings, settings.run).calibrate
+        if folder is None or finished.adaptation is None or not Path(folder).is_dir():
+            return None
+    elif finished.adaptation is None:
+        raise UserError(
+            f"--calibrate {folder} given, but {finished.run.folder} does not know the class shares of its stream: "
+            "expected a run of train --adapt true"
+        )
+    return labelled_examples(folder, finished.job.teacher, finished.job.size)
 
 
 def _answered(networks: Networks, batches: tf.data.Dataset, about: str) -> HeldBackImages:
@@ -175,6 +205,8 @@ def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
     promising = evaluation.promising
     _CONSOLE.print(f"agreement on the {len(promising)} images of the promise: {percent(promising.agreement)}")
     if threshold.why_all_deferred is None:
+        if (labelled := evaluation.labelled_promise()) is not None:
+            _CONSOLE.print(f"promise: {labelled.statement}", soft_wrap=True)
         for line in _promise_lines(evaluation):
             _CONSOLE.print(line, soft_wrap=True)
     else:
@@ -240,9 +272,9 @@ def _equal_table(evaluation: Evaluation) -> Table:
     """Returns the GiE at equal accuracy against each teacher, at the lowest outlier rate."""
     rate, found = next(iter(evaluation.equal_accuracy.items()))
     below = (f"{100 * loss:g} points" for loss in ALLOWED_LOSSES)
-    table = Table("teacher", "accuracy", *below, title=f"GiE at so much less accuracy, {percent(rate, 0)} outliers")
+    table = Table("teacher", "accuracy", *below, title=f"GiE [%] at so much less accuracy, {percent(rate, 0)} outliers")
     for teacher, one in found.items():
         gains = zip(one.gie, one.gie_standard_error, strict=True)
-        shown = ("none" if math.isnan(gain) else f"{100 * gain:.1f} ± {100 * error:.1f} %" for gain, error in gains)
+        shown = ("none" if math.isnan(gain) else f"{100 * gain:.1f} ± {100 * error:.1f}" for gain, error in gains)
         table.add_row(teacher, percent(one.accuracy), *shown)
     return table

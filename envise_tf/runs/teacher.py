@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
+import tensorflow as tf
 
 from envise_tf import progress
 from envise_tf.errors import UserError, nearest_names
@@ -95,8 +95,10 @@ def fitted_to(images: Source | Frames, classifier: Classifier, reference: str) -
     return Classifier(model, images.class_names if images.wordnet_ids else classifier.class_names)
 
 
-def labelled_by(folder: str, teacher: Classifier, size: int) -> LabelledLogits:
-    """Returns what a teacher says of a folder of labelled images that it was not trained on.
+def labelled_examples(folder: str, teacher: Classifier, size: int) -> tf.data.Dataset:
+    """Returns the images of a folder in batches: "image", uint8 (batch, size, size, 3), "label", int64 (batch,).
+
+    Labels are in the teacher's numbering.
 
     Args:
         folder: with one sub-folder per class, called as the teacher calls it.
@@ -117,7 +119,21 @@ def labelled_by(folder: str, teacher: Classifier, size: int) -> LabelledLogits:
             f"{folder} holds labelled images of {len(images.class_names)} class(es): expected at least two sub-folders "
             "that are called as the teacher calls its classes"
         )
-    labels = np.array([teacher.class_names.index(name) for name in images.class_names])
-    examples = images.examples("train").concatenate(images.examples("test")).batch(_BATCH)
-    shown = progress.track(examples.as_numpy_iterator(), "calibrating the teacher")
-    return LabelledLogits.of(((teacher(each["image"]), labels[each["label"]]) for each in shown), teacher.classes)
+    labels = tf.constant([teacher.class_names.index(name) for name in images.class_names], tf.int64)
+    examples = images.examples("train").concatenate(images.examples("test"))
+    return examples.map(lambda each: {"image": each["image"], "label": tf.gather(labels, each["label"])}).batch(_BATCH)
+
+
+def labelled_by(folder: str, teacher: Classifier, size: int) -> LabelledLogits:
+    """Returns what a teacher says of a folder of labelled images that it was not trained on.
+
+    Args:
+        folder: as in `labelled_examples`, like the next two.
+        teacher: with a name for each class.
+        size: side of the images in pixels.
+
+    Raises:
+        UserError: as in `labelled_examples`.
+    """
+    shown = progress.track(labelled_examples(folder, teacher, size).as_numpy_iterator(), "calibrating the teacher")
+    return LabelledLogits.of(((teacher(each["image"]), each["label"]) for each in shown), teacher.classes)

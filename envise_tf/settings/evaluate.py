@@ -26,6 +26,8 @@ class EvaluateSettings(Checked):
         recall: for recall, the smallest share of inliers answered.
         rate: for rate, the largest share of images deferred.
         confidence: probability with which the promise holds.
+        calibrate: folder of labelled images, in one sub-folder per class, that no network was trained on, to bound the
+            true loss by; default: that of the run.
         per_class: choose a threshold for each class that the student predicts.
         batch_size: images at a time.
         seed: of the picture of features.
@@ -40,6 +42,7 @@ class EvaluateSettings(Checked):
     recall: Proportion = 0.95
     rate: Proportion = 0.2
     confidence: Proportion = 0.95
+    calibrate: FilePath | None = None
     per_class: bool = False
     batch_size: Count = 256
     seed: Seed = 0

@@ -121,7 +121,18 @@ def test_both_teachers_are_shown_and_gie_at_equal_accuracy_against_each(digits_r
     assert "raw teacher alone, accuracy" in (digits_run / "report.html").read_text()
 
 
-def test_the_raw_teacher_of_an_adapted_one_is_the_teacher_that_came(copied, digits_run):
+def written_folder(folder, images, labels):
+    """A folder with a sub-folder per class."""
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = folder / Digits.class_names[label] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(tf.io.encode_png(image).numpy())
+    return folder
+
+
+def test_an_adapted_teacher_is_shown_beside_the_raw_one_and_labelled_images_bound_what_is_lost(
+    copied, digits_run, digits_images, tmp_path, capsys
+):
     prior = np.array([0.4, 0.4, 0.01, 0.01, 0.01, 0.01, 0.01, 0.05, 0.05, 0.05])
     adaptation = Adaptation(
         Calibration(4.0, (0.5, 0, 0, -0.25, 0, 0, 0, 0, 0, 0.5)), np.full(10, 0.1), prior, prior, prior, 0.0, 500, 0
@@ -129,7 +140,21 @@ def test_the_raw_teacher_of_an_adapted_one_is_the_teacher_that_came(copied, digi
     teacher = tf.keras.models.load_model(copied / "teacher.keras", compile=False)
     adapted_teacher(teacher, adaptation.calibration, adaptation.log_ratio).save(copied / "teacher.keras")
     (copied / PRIOR_FILE).write_text(json.dumps(adaptation.as_dict()))
-    main([str(copied), "--score", "msp"])
+    images, labels = (values[:240] for values in digits_images)
+    folder = written_folder(tmp_path / "labelled", images, labels)
+    assert "does not know the class shares" in error_of(capsys, str(digits_run), "--calibrate", str(folder))
+    main([str(copied), "--score", "msp", "--rule", "rate", "--rate", "0.2", "--calibrate", str(folder)])
+    labelled, threshold = evaluated(copied)["labelled"], evaluated(copied)["threshold"]["values"][0]
+    assert (labelled["images"], labelled["confidence"]) == (240, 0.95)
+    assert "promise: by 240 labelled images, answers are right at most" in " ".join(capsys.readouterr().out.split())
+    student, teacher = (
+        tf.keras.models.load_model(copied / f"{name}.keras", compile=False).predict(images, verbose=0)
+        for name in ("student", "teacher")
+    )
+    answered = tf.nn.softmax(student).numpy().max(1) >= threshold
+    lost = ((teacher.argmax(1) == labels).astype(float) - (student.argmax(1) == labels)) * answered
+    estimate = sum(share * lost[labels == label].mean() for label, share in enumerate(prior))
+    assert estimate < labelled["most_lost"] < 1
     for point in evaluated(copied)["rates"]:
         rate = str(point["outlier_rate"])
         against = evaluated(copied)["equal_accuracy"][rate]
