@@ -42,9 +42,10 @@ __all__ = [
     "outlier_score",
 ]
 
-DEFAULT_SCORES = ("agreement", "msp")
-"""The scores that decide unless another is asked for, the first that applies. Our choice: on CIFAR-100's zoo, agreement
-told best which images the teacher contradicts, and outliers much better than msp."""
+DEFAULT_SCORES = ("regret", "msp")
+"""The scores that decide unless another is asked for, the first that applies. Our choice: over the six scenarios of
+CIFAR-100, regret lost the least accuracy at equal coverage, clearly less than agreement and msp in streams without
+outliers, and as much as agreement, less than msp, where 5 % of the stream are outliers."""
 
 SCORES: dict[str, type[OutlierScore]] = {
     "agreement": Agreement,
