@@ -4,6 +4,8 @@ Trained to the end, a network's features of a class gather along that class' wei
 features; those of outliers do not, and lie near the origin. With p the predicted class:
 
     score = w_p . (f - mu) / ||f - mu|| + alpha ||f||_1
+
+As w_p . f = z_p - b_p, the projection takes the logit and one number a class, w_c . mu + b_c, its logit at the mean.
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.errors import UserError
 
 
-def nci(logits: tf.Tensor, features: tf.Tensor, weights: tf.Tensor, mean: tf.Tensor, alpha: float) -> tf.Tensor:
+def nci(logits: tf.Tensor, features: tf.Tensor, mean_logits: tf.Tensor, mean: tf.Tensor, alpha: float) -> tf.Tensor:
     """Returns the projection on the predicted class' weights plus alpha times the L1 norm, (n,).
 
     Args:
-        logits: floating point (n, classes).
+        logits: floating point (n, classes), z.
         features: floating point (n, d), f.
-        weights: (classes, d), w_c.
+        mean_logits: (classes,), the logits of mu.
         mean: (d,), mu.
         alpha: weight of the norm, >= 0.
     """
-    direction = tf.math.l2_normalize(features - mean, axis=-1)
-    of_predicted = tf.gather(weights, tf.argmax(logits, axis=-1))
-    return tf.reduce_sum(of_predicted * direction, axis=-1) + alpha * tf.norm(features, ord=1, axis=-1)
+    along = tf.reduce_max(logits, axis=-1) - tf.gather(mean_logits, tf.argmax(logits, axis=-1))
+    projection = tf.math.divide_no_nan(along, tf.norm(features - mean, axis=-1))
+    return projection + alpha * tf.norm(features, ord=1, axis=-1)
 
 
 @dataclass
@@ -49,7 +51,8 @@ class Nci(OutlierScore):
 
     def fit(self, outputs: Outputs, pseudo_label: np.ndarray, regret: np.ndarray) -> None:
         inliers, _ = self.known(outputs, pseudo_label)
-        self.keep(weights=outputs.observer.kernel.T, mean=inliers.features.mean(axis=0, dtype=np.float64))
+        mean = inliers.features.mean(axis=0, dtype=np.float64)
+        self.keep(mean_logits=mean @ outputs.observer.kernel + outputs.observer.bias, mean=mean)
 
     def __call__(self, logits: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        return nci(logits, features, self.found("weights"), self.found("mean"), self.alpha)
+        return nci(logits, features, self.found("mean_logits"), self.found("mean"), self.alpha)

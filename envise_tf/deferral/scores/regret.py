@@ -7,11 +7,12 @@ an input x_j for each:
     margin      z_(1) - z_(2), low where the student may be wrong among its classes
     energy      log sum_c exp(z_c), low where the image may be of a class that it has not learned
 
-    1 - E[r | x] = sigmoid(sum_j a_j x_j + b)        a_j >= 0
+    score = -E[r | x] = -sigmoid(-(sum_j a_j x_j + b))        a_j >= 0
 
 The weights are those of a logistic regression on the fractional target 1 - r [Papke and Wooldridge 1996], with an L2
 penalty on those of the standardised inputs, and none of them below 0. So the score rises with each input: a student
-that is surer, by either, is never deferred the sooner, whatever a few hundred images suggest.
+that is surer, by either, is never deferred the sooner, whatever a few hundred images suggest. Minus the regret rather
+than one minus it, because near 0 float32 tells even the surest images apart.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from envise_tf.errors import UserError
 
 
 def regret(inputs: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """Returns one minus the expected regret, (n,), in 0..1.
+    """Returns minus the expected regret, (n,), in -1..0.
 
     Args:
         inputs: floating point (n, 2), see `regression_inputs`.
         weights: (2,), >= 0.
         bias: scalar.
     """
-    return tf.sigmoid(tf.linalg.matvec(inputs, weights) + bias)
+    return -tf.sigmoid(-(tf.linalg.matvec(inputs, weights) + bias))
 
 
 def regression_inputs(logits: tf.Tensor) -> tf.Tensor:
@@ -78,7 +79,7 @@ def fitted_weights(inputs: np.ndarray, target: np.ndarray, penalty: float) -> tu
 
 @dataclass
 class Regret(OutlierScore):
-    """One minus the regret that the student's answer is expected to have.
+    """Minus the regret that the student's answer is expected to have.
 
     Args:
         penalty: of the squared weights of the standardised inputs; larger = smaller weights.

@@ -347,7 +347,7 @@ def test_regret_is_a_logistic_regression_without_the_inputs_that_would_lower_it(
     assert gradient[~positive].min() > 0
 
 
-def test_regret_is_one_minus_the_expected_regret(held_back, fresh):
+def test_regret_is_minus_the_expected_regret(held_back, fresh):
     outputs, label = held_back
     target = regret_of(outputs)
     score = outlier_score("regret")
@@ -355,10 +355,17 @@ def test_regret_is_one_minus_the_expected_regret(held_back, fresh):
     z = fresh.logits.astype(float)
     largest = np.sort(z, axis=1)
     inputs = np.column_stack([largest[:, -1] - largest[:, -2], logsumexp(z, axis=1)])
-    expected = expit(inputs @ score.fitted["weights"].astype(float) + score.fitted["bias"])
+    expected = -expit(-(inputs @ score.fitted["weights"].astype(float) + score.fitted["bias"]))
     np.testing.assert_allclose(score.score(fresh), expected, rtol=1e-4)
     # A logistic regression with a bias gets the mean right.
-    np.testing.assert_allclose(score.score(outputs).mean(), 1 - target.mean(), atol=1e-4)
+    np.testing.assert_allclose(score.score(outputs).mean(), -target.mean(), atol=1e-4)
+
+
+def test_regret_tells_the_surest_images_apart():
+    score = outlier_score("regret")
+    score.fitted = {"weights": np.array([1.0, 0.0], "f"), "bias": np.float32(0)}
+    logits = tf.constant([[0.0, 20.0], [0.0, 40.0], [0.0, 60.0]])
+    np.testing.assert_allclose(score(logits, None), -np.exp([-20.0, -40.0, -60.0]), rtol=1e-5)
 
 
 def test_regret_does_not_fall_where_the_student_is_surer(held_back):
