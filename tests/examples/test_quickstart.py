@@ -59,7 +59,7 @@ def test_it_is_committed_as_it_ran(written):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [output for cell in code for output in cell.outputs if output.get("name") == "stderr"]
     text, pictures = shown(written)
-    assert "with confidence 95 %\n" in text
+    assert "with confidence 95 %, as far as the teacher's probabilities are right\n" in text
     assert pictures == 2
 
 
