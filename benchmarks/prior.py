@@ -4,7 +4,7 @@ For each teacher, scenario of the source, and prior of its inliers (even, or 1, 
 streams of 4,000 images with 5 % outliers, drawn with replacement from what the teacher was not trained on, tell how it
 is adapted. Labels come in afterwards: accuracy and confidence are those of the test images, which count as often as
 their class occurs in the stream. An ImageNet classifier is restricted to the classes of a source that has WordNet ids;
-it has seen what Tiny-ImageNet's images are cut from, and no labelled images calibrate it.
+it has seen what Tiny-ImageNet's images are cut from, and labelled images calibrate it with --calibrate only.
 
 Prints a table and writes its rows to prior.json beside this file, in place of those of the same teacher and source.
 What the teachers say of the images is kept in runs/prior, so that a stopped run goes on from there.
@@ -49,19 +49,24 @@ def main() -> None:
     parser.add_argument("teachers", nargs="+", help="as train takes them: cifar100-disjoint, imagenet-lite0@128, ...")
     parser.add_argument("--source", required=True, help="cifar100 or tiny_imagenet")
     parser.add_argument("--data_dir")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="by the labelled images of the source that calibrate a teacher"
+    )
     flags = parser.parse_args()
     source = load_source(flags.source, flags.data_dir)
     for reference in flags.teachers:
         teacher = fitted_to(source, load_teacher(reference), reference)
         stream, test = (kept_logits(f"{reference}-{part}", teacher, source, part) for part in ("unseen", "test"))
+        labelled = kept_logits(f"{reference}-calibration", teacher, source, "calibration") if flags.calibrate else None
+        labelled = labelled or teacher.labelled
         rows = [
-            {"scenario": name, "prior": kind, "draw": draw, **measured(teacher.labelled, stream, test, prior, draw)}
+            {"scenario": name, "prior": kind, "draw": draw, **measured(labelled, stream, test, prior, draw)}
             for name, inlier, outlier in scenarios(source)
             for kind in ("even", "zipf")
             for draw in range(DRAWS)
             for prior in [stream_prior(kind, inlier, outlier, len(source.class_names), draw)]
         ]
-        add(rows, reference, flags.source)
+        add(rows, f"{reference}, calibrated" if flags.calibrate else reference, flags.source)
 
 
 def kept_logits(name: str, teacher: Classifier, source: Source, part: str) -> LabelledLogits:
