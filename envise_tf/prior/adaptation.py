@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from envise_tf.networks.labelled import LabelledLogits
-from envise_tf.prior.calibration import Calibration, calibrated_on_stream, matched_temperature
+from envise_tf.prior.calibration import Calibration, calibrated_on_stream, logit_offset, matched_temperature
 from envise_tf.prior.estimation import estimated_prior, prior_interval
 from envise_tf.prior.shift import adapted_logits, log_prior_ratio, uniform_prior
 
@@ -95,10 +95,11 @@ def adaptation_to(
 ) -> Adaptation:
     """Returns how a teacher is adapted to a stream, found without a label of it.
 
-    With labelled images the temperature is the one at which the adapted teacher's mean confidence is its accuracy,
-    half-way to that of the stream's prior (`calibrated_on_stream`; of what was tried, this alone never thought the
-    adapted teacher worse than it was, and seldom more than three points better). Without any, T = 1 and b = 0; with
-    few wrong answers among them, which alone tell how sure is too sure, T is little different from 1.
+    With labelled images the biases are those that leave the teacher fair between classes (`logit_offset`), and the
+    temperature is the one at which the adapted teacher's mean confidence is its accuracy, half-way to that of the
+    stream's prior (`calibrated_on_stream`; what was tried in its place thought the adapted teacher worse than it was,
+    or more than three points better). Without any, T = 1 and b = 0; with few wrong answers among them, which alone
+    tell how sure is too sure, T is little different from 1.
 
     Args:
         stream_logits: float (n, classes), the teacher's, of n > 0 images of the stream.
@@ -115,10 +116,12 @@ def adaptation_to(
         calibration, count = Calibration.identity(classes), 0
         estimate = estimated_prior(stream_logits, source_prior).prior
     else:
-        calibration, estimate = calibrated_on_stream(
-            labelled.logits, labelled.labels, stream_logits, source_prior, _careful_temperature, _STREAM_SHARE
+        offset = logit_offset(labelled.logits, labelled.labels, source_prior)
+        fair, shown = labelled.logits + offset, stream_logits + offset
+        found, estimate = calibrated_on_stream(
+            fair, labelled.labels, shown, source_prior, _careful_temperature, _STREAM_SHARE
         )
-        count = len(labelled)
+        calibration, count = _with_offset(found, offset), len(labelled)
     lower, upper = prior_interval(calibration.logits(stream_logits), estimate, source_prior, seed=0)
     return Adaptation(calibration, source_prior, estimate, lower, upper, outlier_rate, len(stream_logits), count)
 
@@ -133,8 +136,15 @@ def unadapted(
     source_prior = uniform_prior(classes) if source_prior is None else source_prior
     calibration, count = Calibration.identity(classes), 0
     if labelled is not None and len(labelled):
-        calibration, count = _careful_temperature(labelled.logits, labelled.labels), len(labelled)
+        offset = logit_offset(labelled.logits, labelled.labels, source_prior)
+        found = _careful_temperature(labelled.logits + offset, labelled.labels)
+        calibration, count = _with_offset(found, offset), len(labelled)
     return Adaptation(calibration, source_prior, source_prior, source_prior, source_prior, outlier_rate, 0, count)
+
+
+def _with_offset(calibration: Calibration, offset: np.ndarray) -> Calibration:
+    """Returns the calibration of logits, of one without bias of the logits plus an offset."""
+    return Calibration(calibration.temperature, tuple((offset / calibration.temperature).tolist()))
 
 
 def _careful_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None) -> Calibration:

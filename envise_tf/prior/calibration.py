@@ -13,7 +13,8 @@ Under a shifted prior the probabilities in use are those of the adapted teacher,
 and it is these that have to be right. So T and b can be fitted on q, with each labelled image counting pi_c / pi0_c of
 its label, which makes the labelled images look like the stream (our choice). As pi in turn is estimated from the
 calibrated teacher, `calibrated_on_stream` alternates the two. It leaves b alone: under the weights b_c and log pi_c do
-the same, any pi is explained by some b, and the alternation would drift to a prior of a few classes.
+the same, any pi is explained by some b, and the alternation would drift to a prior of a few classes. `logit_offset`
+finds b before, on the labelled images as they are.
 
 With bias, the source prior pi0 is that of the labelled images: there the fitted probabilities of each class have its
 share as their mean. With temperature alone it is the prior that the teacher was trained with.
@@ -40,10 +41,9 @@ TEMPERATURES = (0.05, 20.0)
 """Where the temperature is sought. Logits that are never wrong on the labelled images end at the lower end, logits
 that say nothing at the upper one (our choice: there probabilities are one-hot or even, to all purposes)."""
 
-RIDGE = 32.0
-"""Precision of the normal prior on each bias, in 1 / nats^2 (our choice: a standard deviation of 0.18 nats). A class
-of 20 labelled images, whose own bias would be mostly noise, keeps a small part of it, and one without an image has a
-finite bias."""
+_FIRST_RIDGE, _MOST_RIDGE = 32.0, 1e6
+_SAME_RIDGE = 0.05
+_TOLERANCE, _ROUGH_TOLERANCE = 1e-13, 1e-9
 
 _MOST_APART = 1.5
 _MOST_ROUNDS = 20
@@ -92,7 +92,10 @@ class Calibration:
 
 
 def fitted_calibration(
-    logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None, ridge: float = RIDGE
+    logits: np.ndarray,
+    labels: np.ndarray,
+    log_ratio: np.ndarray | None = None,
+    ridge: float | None = None,
 ) -> Calibration:
     """Returns the temperature and the biases under which labelled images are most probable.
 
@@ -105,30 +108,91 @@ def fitted_calibration(
         labels: int (images,), their classes.
         log_ratio: float (classes,), log(pi / pi0) of the prior that the images should count for, which q then has;
             None leaves every image the weight 1.
-        ridge: precision of the normal prior on each bias, >= 0.
+        ridge: precision of the normal prior on each bias, in 1 / nats^2, >= 0; None finds the one that the images make
+            most probable, so that biases of noise alone come out as next to 0 and true ones stay.
 
     Raises:
         UserError: shapes, labels or numbers are not such, or all images are of one class.
     """
-    return _most_probable(logits, labels, log_ratio, has_bias=True, ridge=ridge)
+    logits, labels = _checked(logits, labels)
+    shift, weights = _counted(labels, logits.shape[1], log_ratio)
+    if ridge is None:
+        return _with_probable_ridge(logits, labels, shift, weights)
+    return _most_probable(logits, labels, shift, weights, ridge, Calibration.identity(logits.shape[1]))
 
 
 def fitted_temperature(logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None = None) -> Calibration:
     """Returns the temperature under which labelled images are most probable, and no bias; see `fitted_calibration`."""
-    return _most_probable(logits, labels, log_ratio, has_bias=False, ridge=0.0)
+    logits, labels = _checked(logits, labels)
+    shift, weights = _counted(labels, logits.shape[1], log_ratio)
+    return _most_probable(logits, labels, shift, weights, None, Calibration.identity(logits.shape[1]))
+
+
+def logit_offset(logits: np.ndarray, labels: np.ndarray, source_prior: np.ndarray) -> np.ndarray:
+    """Returns what the teacher's logits lack for some classes, float64 (classes,): T b of the most probable T and b.
+
+    Added to the logits it leaves them fair between classes at any temperature. A teacher that gives one class too
+    little and another too much makes EM find shares that are wrong by as much, which no temperature mends.
+
+    The labelled images may have shares of their own: q has those, by one more image spread as the source prior, and
+    b is what is left.
+
+    Args:
+        logits: float (images, classes), of images that the teacher was not trained on.
+        labels: int (images,), their classes.
+        source_prior: float (classes,), that the teacher was trained with, above 0.
+
+    Raises:
+        UserError: as in `fitted_calibration`.
+    """
+    logits, labels = _checked(logits, labels)
+    classes = logits.shape[1]
+    shares = (np.bincount(labels, minlength=classes) + source_prior) / (len(labels) + 1)
+    shift, weights = log_prior_ratio(shares, source_prior), np.ones(len(labels))
+    fitted = _with_probable_ridge(logits, labels, shift, weights)
+    return fitted.temperature * np.asarray(fitted.bias)
+
+
+def _counted(labels: np.ndarray, classes: int, log_ratio: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the log-ratio that q has, (classes,), and the weights of the images, (images,)."""
+    shift = np.zeros(classes) if log_ratio is None else np.asarray(log_ratio, np.float64)
+    weights = np.exp(shift - shift.max())[labels]
+    return shift, weights * (weights.sum() / (weights**2).sum())
+
+
+def _with_probable_ridge(logits: np.ndarray, labels: np.ndarray, shift: np.ndarray, weights: np.ndarray) -> Calibration:
+    """Returns the fit with the ridge of the largest evidence, by MacKay's fixed point [1992, equation 4.15 and after].
+
+    ridge = gamma / sum b^2, where gamma = sum_c h_c / (h_c + ridge) counts the biases that the images determine, and
+    h_c is the curvature of the likelihood along b_c (its diagonal: the biases are taken to be independent).
+    """
+    found, ridge = Calibration.identity(logits.shape[1]), _FIRST_RIDGE
+    for _ in range(_MOST_ROUNDS):
+        found = _most_probable(logits, labels, shift, weights, ridge, found, _ROUGH_TOLERANCE)
+        q = special.softmax(found.logits(logits) + shift, axis=1)
+        curvature = weights @ (q * (1 - q))
+        determined = float((curvature / (curvature + ridge)).sum())
+        before, ridge = ridge, min(determined / max(np.square(found.bias).sum(), 1 / _MOST_RIDGE), _MOST_RIDGE)
+        if abs(np.log(ridge / before)) <= _SAME_RIDGE:
+            break
+    return found
 
 
 def _most_probable(
-    logits: np.ndarray, labels: np.ndarray, log_ratio: np.ndarray | None, has_bias: bool, ridge: float
+    logits: np.ndarray,
+    labels: np.ndarray,
+    shift: np.ndarray,
+    weights: np.ndarray,
+    ridge: float | None,
+    start: Calibration,
+    tolerance: float = _TOLERANCE,
 ) -> Calibration:
-    logits, labels = _checked(logits, labels)
+    """Returns the most probable temperature and biases; the temperature alone where the ridge is None."""
     images, classes = logits.shape
-    shift = np.zeros(classes) if log_ratio is None else np.asarray(log_ratio, np.float64)
-    weights = np.exp(shift - shift.max())[labels]
-    weights *= weights.sum() / (weights**2).sum()
     # Only differences between the logits of an image matter: without their mean, 1/T and b are less entangled.
     logits = logits - logits.mean(axis=1, keepdims=True)
-    rows = np.arange(images)
+    rows, has_bias = np.arange(images), ridge is not None
+    precision = 0.0 if ridge is None else ridge
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         sharpness, bias = parameters[0], parameters[1:] if has_bias else np.zeros(classes)
@@ -137,20 +201,19 @@ def _most_probable(
         residual = np.exp(log_q)
         residual[rows, labels] -= 1
         residual *= weights[:, None]
-        value = -(weights * log_q[rows, labels]).sum() + ridge / 2 * (bias**2).sum()
-        gradient = np.append((residual * logits).sum(), residual.sum(axis=0) + ridge * bias)
+        value = -(weights * log_q[rows, labels]).sum() + precision / 2 * (bias**2).sum()
+        gradient = np.append((residual * logits).sum(), residual.sum(axis=0) + precision * bias)
         return value / weights.sum(), gradient[: len(parameters)] / weights.sum()
 
     coldest, hottest = TEMPERATURES
-    free = [(None, None)] * classes if has_bias else []
-    start = np.append(1.0, np.zeros(len(free)))
+    biases = start.bias if has_bias else ()
     found = optimize.minimize(
         loss,
-        start,
+        np.array([1 / start.temperature, *biases]),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(1 / hottest, 1 / coldest), *free],
-        options={"maxiter": 1000, "ftol": 1e-13, "gtol": 1e-8},
+        bounds=[(1 / hottest, 1 / coldest), *[(None, None)] * len(biases)],
+        options={"maxiter": 1000, "ftol": tolerance, "gtol": 1e-8},
     )
     bias = found.x[1:] - found.x[1:].mean() if has_bias else np.zeros(classes)
     return Calibration(float(1 / found.x[0]), tuple(bias.tolist()))

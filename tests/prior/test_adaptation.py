@@ -47,6 +47,16 @@ def test_labelled_images_tell_how_sure_the_adapted_teacher_may_be(sharpness):
     np.testing.assert_allclose(adaptation.estimate, adaptation_to(STREAM, LABELLED).estimate, atol=0.01)
 
 
+def test_a_teacher_that_favours_classes_is_adapted_once_labelled_images_say_which():
+    favours = np.random.default_rng(4).normal(scale=1.5, size=CLASSES)
+    stream = STREAM + favours
+    labelled = LabelledLogits(LABELLED.logits + favours, LABELLED.labels)
+    alone, told = adaptation_to(stream), adaptation_to(stream, labelled)
+    assert np.abs(told.estimate - PRIOR).sum() < 0.2 < np.abs(alone.estimate - PRIOR).sum()
+    assert accuracy(told.logits(stream)) > accuracy(adaptation_to(STREAM, LABELLED).logits(STREAM)) - 0.01
+    assert accuracy(told.logits(stream)) > accuracy(alone.logits(stream)) + 0.02
+
+
 def test_classes_that_the_stream_has_not_shown_keep_the_chance_that_they_are_given():
     unseen = np.flatnonzero(PRIOR == 0)
     logits, truth = TEACHER.draw(np.bincount(unseen, minlength=CLASSES) / len(unseen), 500, seed=3)

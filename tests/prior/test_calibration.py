@@ -16,6 +16,7 @@ from envise_tf.prior.calibration import (
     calibrated_on_stream,
     fitted_calibration,
     fitted_temperature,
+    logit_offset,
     matched_temperature,
     reliability,
 )
@@ -100,6 +101,39 @@ def test_the_ridge_shrinks_the_bias_of_a_class_with_few_images_most(teacher):
     kept = (shrunk - shrunk[1:6].mean()) / (free - free[1:6].mean())
     assert 0.85 < kept[0] < 1
     assert kept[7] < 0.5
+
+
+def test_biases_of_noise_alone_come_out_as_next_to_none_and_true_ones_stay(teacher):
+    logits, labels = teacher.draw(SOURCE, 800, seed=7)
+    offset = np.array([1.5, -1.5, 0.5, -0.5, 0, 0, 0, 0])
+    free = np.array(fitted_calibration(logits, labels, ridge=0.0).bias)
+    of_noise = np.array(fitted_calibration(logits, labels).bias)
+    assert np.abs(of_noise).max() < 0.5 * np.abs(free).max()
+    true = np.array(fitted_calibration(logits - offset, labels).bias)
+    np.testing.assert_allclose(true, offset, atol=0.3)
+
+
+def test_the_ridge_found_is_the_one_under_which_left_out_images_are_most_probable(teacher):
+    """Not just on these: how a normal prior of each width would have done on images that the fit has not seen."""
+    offset = np.linspace(-0.6, 0.6, CLASSES)
+    losses = []
+    for seed in range(6):
+        fitting, held_out = (teacher.draw(SOURCE, images, seed=seed + images) for images in (300, 4000))
+        fits = [fitted_calibration(fitting[0] - offset, fitting[1], ridge=ridge) for ridge in (None, 1.0, 30.0, 1e4)]
+        losses.append([mean_loss(fit.logits(held_out[0] - offset), held_out[1]) for fit in fits])
+    found, *fixed = np.mean(losses, axis=0)
+    assert found < min(fixed) + 0.003
+    assert found < max(fixed) - 0.01
+
+
+@pytest.mark.parametrize("shares", [SOURCE, STREAM], ids=["as the source", "of their own"])
+def test_what_a_teachers_logits_lack_is_found_whatever_the_shares_of_the_labelled_images(teacher, shares):
+    logits, labels = teacher.draw(shares, 8000, seed=8)
+    lacking = np.array([1.0, -1.0, 0.5, 0, 0, -0.5, 0, 0])
+    found = logit_offset(2 * logits - lacking, labels, SOURCE)
+    shown = shares > 0
+    np.testing.assert_allclose((found - found[3])[shown], (lacking - lacking[3])[shown], atol=0.4)
+    assert np.abs(found[~shown]).max(initial=0) < 2.5
 
 
 def test_a_class_without_an_image_gets_a_finite_bias(labelled):
