@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from envise_tf.images.source import Source, SplitName, fingerprint, keeps_label
+from envise_tf.images.holding_back import fingerprints
+from envise_tf.images.source import Source, SplitName
 
 _SIDE = 32
 _TEST_EVERY = 5
@@ -21,25 +23,20 @@ class Digits(Source):
     class_names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
     size = _SIDE
 
-    def __init__(self) -> None:
-        digits = load_digits()
-        self._grey = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        self._labels = digits.target.astype(np.int64)
-
     def examples(self, split: SplitName, labels: Collection[int] | None = None) -> tf.data.Dataset:
-        is_test = np.arange(len(self._labels)) % _TEST_EVERY == 0
-        chosen = is_test if split == "test" else ~is_test
-        examples = tf.data.Dataset.from_tensor_slices({"image": self._grey[chosen], "label": self._labels[chosen]})
+        chosen = (np.arange(len(self._all["label"])) % _TEST_EVERY == 0) == (split == "test")
         if labels is not None:
-            examples = examples.filter(keeps_label(labels))
-        return examples.map(_as_rgb, num_parallel_calls=tf.data.AUTOTUNE)
+            chosen &= np.isin(self._all["label"], list(labels))
+        return tf.data.Dataset.from_tensor_slices({name: values[chosen] for name, values in self._all.items()})
 
-
-def _as_rgb(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    grey = example["image"][..., tf.newaxis]
-    large = tf.saturate_cast(tf.round(tf.image.resize(grey, (_SIDE, _SIDE), "bicubic")), tf.uint8)
-    return {
-        "image": tf.repeat(large, 3, axis=-1),
-        "label": example["label"],
-        "fingerprint": fingerprint(example["image"]),
-    }
+    @cached_property
+    def _all(self) -> dict[str, np.ndarray]:
+        """The examples of both splits, in memory: they are few and small, and every pass would enlarge them anew."""
+        digits = load_digits()
+        grey = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+        large = tf.saturate_cast(tf.round(tf.image.resize(grey, (_SIDE, _SIDE), "bicubic")), tf.uint8).numpy()
+        return {
+            "image": np.repeat(large, 3, axis=-1),
+            "label": digits.target.astype(np.int64),
+            "fingerprint": fingerprints(grey),
+        }
