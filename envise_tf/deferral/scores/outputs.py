@@ -53,8 +53,8 @@ class Observer:
         logits, features = self._forward(images)
         return Outputs(images, _float32(logits), _float32(features), self)
 
-    def perturbed_logits(self, images: np.ndarray, magnitude: float, temperature: float) -> np.ndarray:
-        """Returns the logits of images moved towards the predicted class, float32 (n, classes).
+    def perturbed_logits(self, images: np.ndarray, magnitudes: Sequence[float], temperature: float) -> np.ndarray:
+        """Returns the logits of images moved towards the predicted class, float32 (magnitudes, n, classes).
 
         x' = x + magnitude * sign(d log softmax_c(z(x) / T) / dx), c the predicted class [Liang et al. 2018].
         The image x is float here, from the student's input on, in pixels (0..255), and x' is not clipped to that range
@@ -62,27 +62,38 @@ class Observer:
 
         Args:
             images: uint8 (n, height, width, 3).
-            magnitude: how far each pixel moves, in pixel values of 0..255.
+            magnitudes: how far each pixel moves, in pixel values of 0..255, at least one; all share one gradient.
             temperature: T > 0.
         """
-        magnitude, temperature = tf.constant(magnitude, tf.float32), tf.constant(temperature, tf.float32)
-        batches = [images[i : i + _GRADIENT_BATCH] for i in range(0, len(images), _GRADIENT_BATCH)]
-        logits = [_float32(self._perturbed(batch, magnitude, temperature)) for batch in batches]
-        return np.concatenate([np.zeros((0, len(self.bias)), np.float32), *logits])
+        logits = [np.zeros((len(magnitudes), 0, len(self.bias)), np.float32)]
+        for i in range(0, len(images), _GRADIENT_BATCH):
+            pixels = tf.cast(images[i : i + _GRADIENT_BATCH], tf.float32)
+            step = self._step(pixels, tf.constant(temperature, tf.float32))
+            moved = [self._float_forward(pixels + magnitude * step) for magnitude in magnitudes]
+            logits.append(np.stack([_float32(each) for each in moved]))
+        return np.concatenate(logits, axis=1)
 
     @functools.cached_property
-    def _perturbed(self) -> Callable[..., tf.Tensor]:
-        model, scalar = _with_float_input(self._student), tf.constant(0.0)
+    def _float_student(self) -> tf.keras.Model:
+        return _with_float_input(self._student)
 
-        def perturbed(images: tf.Tensor, magnitude: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
-            pixels = tf.cast(images, tf.float32)
+    @functools.cached_property
+    def _float_forward(self) -> Callable[..., tf.Tensor]:
+        model = self._float_student
+        return traced_function(lambda pixels: model(pixels, training=False), model.inputs[0])
+
+    @functools.cached_property
+    def _step(self) -> Callable[..., tf.Tensor]:
+        model = self._float_student
+
+        def step(pixels: tf.Tensor, temperature: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 tape.watch(pixels)
                 log_probability = tf.nn.log_softmax(tf.cast(model(pixels, training=False), tf.float32) / temperature)
                 largest = tf.reduce_max(log_probability, axis=-1)
-            return model(pixels + magnitude * tf.sign(tape.gradient(largest, pixels)), training=False)
+            return tf.sign(tape.gradient(largest, pixels))
 
-        return traced_function(perturbed, self._student.inputs[0], scalar, scalar)
+        return traced_function(step, model.inputs[0], tf.constant(0.0))
 
 
 @dataclass(frozen=True, eq=False)

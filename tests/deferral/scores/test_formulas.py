@@ -83,7 +83,7 @@ def test_odin_is_the_softmax_at_its_temperature_of_the_perturbed_image(fitted, f
     score = fitted("odin", temperature=50.0)
     some = fresh.chosen(np.arange(10))
     magnitude = float(score.fitted["magnitude"])
-    logits = fresh.observer.perturbed_logits(some.images, magnitude, 50.0).astype(float)
+    logits = fresh.observer.perturbed_logits(some.images, [magnitude], 50.0)[0].astype(float)
     np.testing.assert_allclose(score.score(some), softmax(logits / 50, axis=1).max(axis=1), rtol=1e-5)
 
 
@@ -92,12 +92,8 @@ def test_odin_takes_the_magnitude_that_raises_the_mean_score_of_known_images_mos
         part[:20] if isinstance(part, np.ndarray) else part.chosen(np.arange(20)) for part in held_back
     )
     inliers = outputs.chosen(pseudo_label >= 0)
-    means = [
-        softmax(inliers.observer.perturbed_logits(inliers.images, size, 20.0).astype(float) / 20, axis=1)
-        .max(axis=1)
-        .mean()
-        for size in MAGNITUDES
-    ]
+    logits = inliers.observer.perturbed_logits(inliers.images, MAGNITUDES, 20.0).astype(float)
+    means = softmax(logits / 20, axis=2).max(axis=2).mean(axis=1)
     score = outlier_score("odin", {"temperature": 20.0})
     fit(score, outputs, pseudo_label)
     assert float(score.fitted["magnitude"]) == MAGNITUDES[int(np.argmax(means))]

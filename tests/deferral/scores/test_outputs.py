@@ -54,7 +54,7 @@ def test_a_binary_student_is_observed_in_inference_mode_and_left_as_it_is():
     before = network.get_weights()
     observer = Observer(network)
     outputs = observer(IMAGES)
-    observer.perturbed_logits(IMAGES, 1.0, 10.0)
+    observer.perturbed_logits(IMAGES, [1.0], 10.0)
     np.testing.assert_allclose(outputs.logits, network(IMAGES, training=False), rtol=1e-5, atol=1e-5)
     assert outputs.features.shape == (6, 32)
     assert outputs.features.min() >= 0
@@ -77,7 +77,7 @@ def test_a_sequential_student_is_observed_too():
     network = tf.keras.Sequential([layers.Input((8, 8, 3), dtype="uint8"), layers.Flatten(), layers.Dense(2)])
     observer = Observer(network)
     np.testing.assert_allclose(observer(IMAGES).logits, network(IMAGES), rtol=1e-5)
-    assert observer.perturbed_logits(IMAGES, 0.0, 1.0).shape == (6, 2)
+    assert observer.perturbed_logits(IMAGES, [0.0, 1.0], 1.0).shape == (2, 6, 2)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1000.0])
@@ -91,14 +91,14 @@ def test_the_step_is_the_sign_of_the_slope_of_the_log_softmax(temperature):
     # The logits of the moved image tell which way its pixels went.
     moved = IMAGES + 4.0 * np.sign(slopes)
     expected = np.stack([log_probability(network, moved, np.full(6, c), 1.0) for c in range(5)], axis=1)
-    found = log_softmax(observer.perturbed_logits(IMAGES, 4.0, temperature).astype(float), axis=1)
+    found = log_softmax(observer.perturbed_logits(IMAGES, [4.0], temperature)[0].astype(float), axis=1)
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 def test_no_step_leaves_the_logits_and_many_images_are_taken_in_turn(student):
     images = np.random.default_rng(1).integers(0, 256, (101, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_allclose(student.perturbed_logits(images, 0.0, 1000.0), student(images).logits, atol=1e-4)
-    assert student.perturbed_logits(images[:0], 1.0, 1.0).shape == (0, 7)
+    np.testing.assert_allclose(student.perturbed_logits(images, [0.0], 1000.0)[0], student(images).logits, atol=1e-4)
+    assert student.perturbed_logits(images[:0], [1.0], 1.0).shape == (1, 0, 7)
 
 
 def test_outputs_are_chosen_and_put_together_again(fresh):
