@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from envise_tf.evaluate.evaluation import Evaluation
 from envise_tf.evaluate.test_pass import Examination, Examiner
+from envise_tf.measures.operating_points import Predictions
 from envise_tf.report.pictures import Picture, overlaid_uri, png_uri
 
 _MISTAKES = 24
@@ -46,8 +47,28 @@ def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
     is_known = np.isin(predictions.teacher_class, evaluation.finished.teacher_classes)
     kinds = (agrees & ~predictions.is_outlier, ~agrees & is_known & ~predictions.is_outlier, predictions.is_outlier)
     rows = np.concatenate([np.flatnonzero(kind)[:_ROWS_A_KIND] for kind in kinds])
-    images = _images(examiner, rows)
-    return [_attention_row(evaluation, examination, examiner, row, images[row]) for row in rows]
+    if not rows.size:
+        return []
+    shown = _images(examiner, rows)
+    images = np.stack([shown[row] for row in rows])
+    teacher_class, classes = predictions.teacher_class[rows], evaluation.finished.teacher_classes
+    own = _right_and_wrong(examiner.logits(images), teacher_class, classes)
+    teacher_maps = examiner.attention("teacher", images, teacher_class[:, np.newaxis])
+    student_maps = examiner.attention("student", images, own)
+    names = evaluation.finished.job.teacher.class_names
+    return [
+        [
+            Picture(png_uri(image), _truth(names, predictions, row)),
+            Picture(overlaid_uri(image, of_teacher[0]), f"teacher: {names[label]}"),
+            *(
+                Picture(overlaid_uri(image, each), f"student: {names[classes[k]]}")
+                for each, k in zip(of_student, pair, strict=True)
+            ),
+        ]
+        for row, image, label, pair, of_teacher, of_student in zip(
+            rows, images, teacher_class, own, teacher_maps, student_maps, strict=True
+        )
+    ]
 
 
 def true_name(names: Sequence[str], truth: int) -> str:
@@ -55,26 +76,21 @@ def true_name(names: Sequence[str], truth: int) -> str:
     return names[truth] if truth >= 0 else "a class unknown to the teacher"
 
 
-def _attention_row(
-    evaluation: Evaluation, examination: Examination, examiner: Examiner, row: int, image: np.ndarray
-) -> list[Picture]:
-    teacher_class = examination.predictions.teacher_class[row]
-    classes = evaluation.finished.teacher_classes
-    names = evaluation.finished.job.teacher.class_names
-    ranking = np.argsort(-examiner.logits(image[np.newaxis])[0], kind="stable")
-    own = classes.index(teacher_class) if teacher_class in classes else ranking[0]
-    other = ranking[ranking != own][0]
-    batch = image[np.newaxis]
-    teacher_map = examiner.attention("teacher", batch, np.array([[teacher_class]]))[0, 0]
-    right, wrong = examiner.attention("student", batch, np.array([[own, other]]))[0]
-    truth = true_name(names, examination.predictions.truth[row])
-    outlier = ", outlier" if examination.predictions.is_outlier[row] else ""
-    return [
-        Picture(png_uri(image), f"{truth}{outlier}"),
-        Picture(overlaid_uri(image, teacher_map), f"teacher: {names[teacher_class]}"),
-        Picture(overlaid_uri(image, right), f"student: {names[classes[own]]}"),
-        Picture(overlaid_uri(image, wrong), f"student: {names[classes[other]]}"),
-    ]
+def _right_and_wrong(logits: np.ndarray, teacher_class: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Returns the student's class that the teacher sees, else its own answer, and the most probable other: (n, 2)."""
+    ranking = np.argsort(-logits, kind="stable")
+    right = np.array(
+        [
+            classes.index(label) if label in classes else best
+            for label, best in zip(teacher_class, ranking[:, 0], strict=True)
+        ]
+    )
+    wrong = np.where(ranking[:, 0] == right, ranking[:, 1], ranking[:, 0])
+    return np.stack([right, wrong], axis=1)
+
+
+def _truth(names: Sequence[str], predictions: Predictions, row: int) -> str:
+    return true_name(names, predictions.truth[row]) + (", outlier" if predictions.is_outlier[row] else "")
 
 
 def _images(examiner: Examiner, rows: Iterable[int]) -> dict[int, np.ndarray]:
