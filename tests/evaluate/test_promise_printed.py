@@ -10,6 +10,8 @@ from envise_tf.evaluate.__main__ import main
 from envise_tf.images.digits import Digits
 from envise_tf.images.halves import is_in_part
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_scores", "no_report")]
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

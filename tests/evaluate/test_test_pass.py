@@ -31,14 +31,20 @@ def finished(digits_run):
     return load_run(str(digits_run))
 
 
-def examined(finished, batch_size, **changes):
-    changed = dataclasses.replace(finished, job=dataclasses.replace(finished.job, **changes))
-    scores = {name: outlier_score(name) for name in ("msp", "energy")}
-    return Examiner(changed, networks_of(changed), scores).examination(batch_size)
+@pytest.fixture(scope="module")
+def examined(finished):
+    """Examines the run's test images in batches of a size, with changes to its job."""
+    networks, scores = networks_of(finished), {name: outlier_score(name) for name in ("msp", "energy")}
+
+    def found(batch_size, **changes):
+        changed = dataclasses.replace(finished, job=dataclasses.replace(finished.job, **changes))
+        return Examiner(changed, networks, scores).examination(batch_size)
+
+    return found
 
 
-def test_batches_of_any_size_give_the_same_examination(finished):
-    one, other = examined(finished, 50), examined(finished, 1000)
+def test_batches_of_any_size_give_the_same_examination(examined):
+    one, other = examined(50), examined(1000)
     for field in ("truth", "teacher_class", "student_class", "is_outlier"):
         np.testing.assert_array_equal(getattr(one.predictions, field), getattr(other.predictions, field))
     np.testing.assert_array_equal(one.own_class, other.own_class)
@@ -48,23 +54,23 @@ def test_batches_of_any_size_give_the_same_examination(finished):
         assert np.mean(np.isclose(one.scores[name], other.scores[name], rtol=1e-4, atol=1e-5)) >= 0.99
 
 
-def test_outliers_are_those_of_the_scenario_and_absent_classes_do_not_come(finished):
-    predictions = examined(finished, 1000).predictions
+def test_outliers_are_those_of_the_scenario_and_absent_classes_do_not_come(examined, finished):
+    predictions = examined(1000).predictions
     np.testing.assert_array_equal(predictions.is_outlier, predictions.truth >= 7)
     narrowed = dataclasses.replace(finished.job.scenario, outlier=("nine",), absent=("seven", "eight"))
-    predictions = examined(finished, 1000, scenario=narrowed).predictions
+    predictions = examined(1000, scenario=narrowed).predictions
     assert set(predictions.truth) == {0, 1, 2, 3, 4, 5, 6, 9}
 
 
-def test_without_a_scenario_every_class_is_an_inlier(finished):
-    predictions = examined(finished, 1000, scenario=None).predictions
+def test_without_a_scenario_every_class_is_an_inlier(examined):
+    predictions = examined(1000, scenario=None).predictions
     assert set(predictions.truth) == set(range(10))
     assert not predictions.is_outlier.any()
 
 
-def test_attention_is_held_against_boxes_where_the_source_has_them(finished):
-    assert examined(finished, 1000).localisation == {}
-    found = examined(finished, 100, tested=BoxedDigits()).localisation
+def test_attention_is_held_against_boxes_where_the_source_has_them(examined, finished):
+    assert examined(1000).localisation == {}
+    found = examined(100, tested=BoxedDigits()).localisation
     images = Digits().examples("test").batch(1000).get_single_element()["image"]
     teacher_class = tf.argmax(finished.job.teacher.model(images, training=False), -1)
     known = teacher_class < 7  # the student's classes are the teacher's first seven
@@ -78,14 +84,14 @@ def test_attention_is_held_against_boxes_where_the_source_has_them(finished):
         assert found[name].chance == pytest.approx(0.25)
 
 
-def test_labels_are_needed(finished):
+def test_labels_are_needed(examined):
     with pytest.raises(UserError, match="has no labelled images"):
-        examined(finished, 100, tested=None)
+        examined(100, tested=None)
 
 
-def test_memory_holds_features_of_2000_images_at_most(finished, monkeypatch):
+def test_memory_holds_features_of_2000_images_at_most(examined, monkeypatch):
     monkeypatch.setattr("envise_tf.evaluate.test_pass._MOST_FEATURES", 50)
-    examination = examined(finished, 64)
+    examination = examined(64)
     assert len(examination.features) == len(examination.feature_rows) <= 50
     every = examination.feature_rows[1]
     np.testing.assert_array_equal(examination.feature_rows, np.arange(0, len(examination.own_class), every))
