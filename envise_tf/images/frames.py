@@ -202,7 +202,7 @@ class VideoFrames(Frames):
         try:
             if next(_grabbed(capture), None) is None:
                 raise UserError(f"{self._path} has no frame that can be decoded: expected a video; choose another file")
-            count = int(capture.get(_opencv().CAP_PROP_FRAME_COUNT))
+            count = int(capture.get(opencv().CAP_PROP_FRAME_COUNT))
             return -(-count // self._every) if count > 0 else None
         finally:
             capture.release()
@@ -210,7 +210,7 @@ class VideoFrames(Frames):
     def _capture(self) -> Any:
         if not self._path.is_file():
             raise UserError(f"there is no file {self._path}: expected a video, such as MP4, AVI or MKV; check the path")
-        cv2 = _opencv()
+        cv2 = opencv()
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
         # FFmpeg takes a text for a film of its letters.
         is_text = capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter_fourcc(*"ansi")
@@ -249,8 +249,11 @@ def _changed_at(path: str) -> int:
         return 0
 
 
-def _opencv() -> ModuleType:
-    """Returns cv2, imported on demand, since that is slow, and told not to print what is reported here."""
+def opencv() -> ModuleType:
+    """Returns cv2, imported on demand, since that is slow, and told not to print what is reported here.
+
+    FFmpeg hears of it at its first use in a process; who uses cv2 for videos before this hears what it has to say.
+    """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     import cv2
 

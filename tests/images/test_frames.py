@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from videos import video
 
 from envise_tf.errors import UserError
-from envise_tf.images.frames import Batch, Frames, PhotographFrames, VideoFrames, _opencv
+from envise_tf.images.frames import Batch, Frames, PhotographFrames, VideoFrames
 from envise_tf.images.photographs import decoded_square
 
 RANDOM = np.random.default_rng(0)
@@ -152,18 +153,6 @@ def test_a_folder_without_photographs_is_a_user_error(tmp_path):
     photograph(tmp_path / "a.png", 1, 1)
     assert "there is no folder" in message(lambda: PhotographFrames(str(tmp_path / "a.png"), 8))
     assert "image size 0 given" in message(lambda: PhotographFrames(str(tmp_path), 0))
-
-
-def video(path: Path, images: np.ndarray, codec="FFV1") -> Path:
-    """Writes uint8 RGB images (n, height, width, 3) as a video; FFV1 keeps every pixel."""
-    cv2 = _opencv()  # which is quiet only if it is so from the first import on
-    _, height, width, _ = images.shape
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (width, height))
-    assert writer.isOpened()
-    for image in images:
-        writer.write(np.ascontiguousarray(image[..., ::-1]))
-    writer.release()
-    return path
 
 
 def shades(count: int) -> np.ndarray:

@@ -5,11 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from commands import Python, error_line
 from PIL import Image
+from videos import video
 
 from envise_tf.images.digits import Digits
 from envise_tf.run import Run
@@ -170,10 +170,8 @@ def test_photographs_are_answered_in_the_order_of_their_times(photographs, tmp_p
 
 
 def test_a_video_is_answered_frame_by_frame(tmp_path):
-    writer = cv2.VideoWriter(str(tmp_path / "digits.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (32, 32))
-    for example in Digits().examples("test").take(40):
-        writer.write(example["image"].numpy()[..., ::-1])
-    writer.release()
+    images = np.stack([example["image"] for example in Digits().examples("test").take(40).as_numpy_iterator()])
+    video(tmp_path / "digits.avi", images, "MJPG", rate=10)
     main([*words(video=tmp_path / "digits.avi", every=2), "--image_size", "32", "--out", str(tmp_path / "run")])
     assert read_record(tmp_path / "run").image.tolist() == list(range(20))
 
