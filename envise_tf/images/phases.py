@@ -30,7 +30,7 @@ from envise_tf.images.frames import Frame, Frames
 from envise_tf.images.halves import Part, Protocol
 from envise_tf.images.scenario import load_scenario
 from envise_tf.images.source import Source
-from envise_tf.images.windows import Augmentation, Stream
+from envise_tf.images.windows import Stream
 from envise_tf.named_files import named_text, parsed_yaml, require_conforming, shipped_texts
 
 _PART: Part = "unseen"
@@ -179,7 +179,7 @@ class PhasedFrames(Frames):
         length = math.ceil(count / _BATCH) * _BATCH
         labels = tuple(phase.shares)
         drawn = Stream(self._source, _PART, self._protocol, labels, phase.shares, length, _BATCH, self._seed)
-        return drawn.labelled_batches(Augmentation(), window).unbatch()
+        return drawn.labelled_window(window).unbatch()
 
     def _label_counts(self) -> np.ndarray:
         """Returns how many unseen images each label has: int64, (labels,); each label of a phase has some."""

@@ -81,7 +81,11 @@ class Stream:
 
         Labels are int64 (batch_size,); with mixup, which blends them too, float32 (batch_size, classes).
         """
-        return self._batches(augmentation, first_window, lambda example: (example["image"], example["label"]))
+        return self._batches(augmentation, first_window, _labelled)
+
+    def labelled_window(self, number: int) -> tf.data.Dataset:
+        """Returns one window of the stream, not augmented, as batches of (uint8 images, int64 labels)."""
+        return self._batches(Augmentation(), number, _labelled, number + 1)
 
     def images(self) -> tf.data.Dataset:
         """Returns one pass over the part in fixed order, thinned to the prior, in uint8 batches; the last may be small.
@@ -106,7 +110,11 @@ class Stream:
         return pairs.batch(self.batch_size).prefetch(2)
 
     def _batches(
-        self, augmentation: Augmentation, first_window: int, chosen: Callable[[dict[str, tf.Tensor]], object]
+        self,
+        augmentation: Augmentation,
+        first_window: int,
+        chosen: Callable[[dict[str, tf.Tensor]], object],
+        stop: int = tf.int64.max,
     ) -> tf.data.Dataset:
         # Both look at the examples, so they come before the windows, which are built inside a graph.
         examples = self._kept_at_hand()
@@ -126,7 +134,7 @@ class Stream:
                 return images, labels[0]
             return images, blended_labels(labels[0], len(self.source.class_names), seed, augmentation.mixup)
 
-        windows = tf.data.Dataset.range(first_window, tf.int64.max)
+        windows = tf.data.Dataset.range(first_window, stop)
         return (
             windows.flat_map(window).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
         )
@@ -152,7 +160,7 @@ class Stream:
         would cost as much as training on them.
         """
         examples = self._examples()
-        count = sum(1 for _ in examples.take(self._shuffled))
+        count = int(examples.take(self._shuffled).reduce(np.int64(0), lambda count, _: count + 1))
         if not count:
             raise UserError(f"{self.source.name} has no {self.part} images of the classes asked for: add some")
         return examples.cache() if count < self._shuffled else examples
@@ -202,6 +210,10 @@ class Stream:
         for labels in self._examples().map(lambda example: example["label"]).batch(1024).as_numpy_iterator():
             counts += np.bincount(labels, minlength=len(counts))
         return counts
+
+
+def _labelled(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    return example["image"], example["label"]
 
 
 class Photographs(NamedTuple):

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,12 @@ def truths(frames: PhasedFrames) -> np.ndarray:
     return np.concatenate([batch.truth for batch in frames.batches(0, 64)])
 
 
-def part(name: str, labels=None) -> dict[bytes, int]:
+def part(name: str, labels: Collection[int] = range(10)) -> dict[bytes, int]:
     """Pixels -> label of a part of the digits."""
-    examples = list(DIGITS.examples("train", labels).as_numpy_iterator())
-    chosen = is_in_part(tf.constant([example["fingerprint"] for example in examples]), name, "disjoint").numpy()
-    return {e["image"].tobytes(): int(e["label"]) for e, is_chosen in zip(examples, chosen, strict=True) if is_chosen}
+    examples = DIGITS.examples("train", labels).batch(2000).get_single_element()
+    images, truth = examples["image"].numpy(), examples["label"].numpy()
+    chosen = is_in_part(examples["fingerprint"], name, "disjoint").numpy()
+    return {images[i].tobytes(): int(truth[i]) for i in np.flatnonzero(chosen)}
 
 
 # The phase file.
