@@ -17,6 +17,9 @@ import wrapt
 _ASKED = ("1", "true", "True")
 """The values of TF_USE_LEGACY_KERAS for which TensorFlow takes Keras 2."""
 
+_NOT_FOR_AUTOGRAPH = ("tf_keras", "larq", "envise_tf.images", "envise_tf.networks", "envise_tf.prior")
+"""Modules whose functions branch and loop on what is known without running a graph: AutoGraph would change nothing."""
+
 
 def choose() -> None:
     """Asks TensorFlow for Keras 2, and lets Keras load every saved student and teacher, whenever it is imported.
@@ -53,11 +56,13 @@ def _register_layers(_: ModuleType) -> None:
 
 
 def _keep_autograph_out(_: ModuleType) -> None:
-    """Has AutoGraph leave Keras' own functions as they are; it does so for `keras`, but was never told of `tf_keras`.
+    """Has AutoGraph leave the functions of Keras, Larq, images and networks as they are.
 
-    Each would be parsed and written anew, which takes up to ten seconds in every process. Users' layers are converted
-    as ever.
+    Each would be parsed and written anew, and run more slowly each time that it is traced, which takes up to ten
+    seconds in every process. AutoGraph leaves out `keras` by itself, but was never told of `tf_keras`. Users' layers
+    and objectives are converted as ever.
     """
     from tensorflow.python.autograph.core import config
 
-    config.CONVERSION_RULES = (config.DoNotConvert("tf_keras"), *config.CONVERSION_RULES)
+    left_out = (config.DoNotConvert(module) for module in _NOT_FOR_AUTOGRAPH)
+    config.CONVERSION_RULES = (*left_out, *config.CONVERSION_RULES)

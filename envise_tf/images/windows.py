@@ -119,6 +119,7 @@ class Stream:
         # Both look at the examples, so they come before the windows, which are built inside a graph.
         examples = self._kept_at_hand()
         shares = self._kept_shares
+        options = dataclasses.asdict(augmentation)
 
         def window(index: tf.Tensor) -> tf.data.Dataset:
             shown = self._window(examples, index, shares).map(chosen).batch(self.batch_size, drop_remainder=True)
@@ -127,7 +128,7 @@ class Stream:
         def augment(number: tf.Tensor, batch: object) -> object:
             images, *labels = batch if isinstance(batch, tuple) else (batch,)
             seed = tf.stack([tf.constant(self.seed, tf.int64), number])
-            images = augmented(images, seed, **dataclasses.asdict(augmentation))
+            images = augmented(images, seed, **options)
             if not labels:
                 return images
             if not augmentation.mixup:
