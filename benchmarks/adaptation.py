@@ -369,7 +369,7 @@ class Task:
         self.job = found_job(settings)
         self.classes = learned_classes(self.job, found_adaptation(self.job))
         images = self.job.held_back.images().unbatch().take(held_back).batch(settings.batch_size)
-        self._held_back = answered(images, self.job.teacher.model)
+        self._held_back = answered(images, self.job.teacher)
         self._batches: dict[int, tf.data.Dataset] = {}
 
     @property

@@ -24,20 +24,18 @@ from envise_tf.errors import UserError
 from envise_tf.measures.gie import gie
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.networks.macs import macs
-from envise_tf.run import Run
-from envise_tf.runs.finished import load_run, networks_of
+from envise_tf.runs.finished import FinishedRun, networks_of
 
 _BATCH = 256
 
 
-def objective_figures(run: Run, faithful: float) -> dict[str, float]:
+def objective_figures(finished: FinishedRun, faithful: float) -> dict[str, float]:
     """Returns "agreement", "auroc" (NaN where both agree on all images, or on none) and "gie" of a finished run.
 
     Args:
-        run: of train.
+        finished: run of train.
         faithful: for gie, the least share of images on which the cascade answers as the teacher does, in 0..1.
     """
-    finished = load_run(str(run.folder))
     networks = networks_of(finished)
     batches = finished.job.choosing_images(_BATCH).as_numpy_iterator()
     choosing = answers_on(batches, networks.student, networks.teacher, finished.teacher_classes)

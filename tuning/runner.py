@@ -23,6 +23,7 @@ from keras_tuner.errors import FailedTrialError
 from envise_tf.distillation.training import DivergenceError
 from envise_tf.errors import storage_problem
 from envise_tf.run import Run
+from envise_tf.runs.jobs import Jobs
 from envise_tf.settings import SweepSettings, TrainSettings
 from envise_tf.train.pipeline import distil
 from envise_tf.tuning.objective import objective_figures
@@ -43,12 +44,14 @@ class Runner:
         settings: of the sweep.
         worker: name of the one who runs them.
         progress: told after each window how far a trial has come, as windows done and windows in all.
+        jobs: what its trials have in common.
     """
 
     sweep: Run
     settings: SweepSettings
     worker: str
     progress: Callable[[int, int], None]
+    jobs: Jobs = dataclasses.field(default_factory=Jobs)
 
     def record(
         self, trial: str, settings: TrainSettings, values: dict[str, Any], until: int | None, earlier: str | None
@@ -118,8 +121,8 @@ class Runner:
         gc.collect()
         try:
             with _output_in(run.folder / "output.txt"):
-                distil(settings, run.settings_file.exists(), until, callbacks)
-                figures = objective_figures(run, self.settings.faithful)
+                finished = distil(settings, run.settings_file.exists(), until, callbacks, self.jobs)
+                figures = objective_figures(finished, self.settings.faithful)
         except DivergenceError as error:
             return {}, str(error)
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:

@@ -8,12 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.networks.tracing import traced
 
 
 def answered(
     images: tf.data.Dataset,
-    teacher: tf.keras.Model,
+    teacher: Callable[[np.ndarray], np.ndarray],
     shown: Callable[[tf.data.Dataset], Iterable[tf.Tensor]] = iter,
 ) -> tf.data.Dataset:
     """Returns held-back images in batches, with the teacher's outputs beside them, for `Distiller.evaluate`.
@@ -22,7 +21,7 @@ def answered(
 
     Args:
         images: uint8 batches (n, height, width, 3), of one size but for the last; the same in every pass.
-        teacher: such images -> logits or probabilities.
+        teacher: such images -> logits or probabilities, such as a `Classifier` or a `traced` network.
         shown: returns an iterator over the batches, such as one that shows how far it has come.
 
     Returns:
@@ -31,8 +30,8 @@ def answered(
     Raises:
         UserError: there is no image.
     """
-    images, ask = images.cache(), traced(teacher)
-    outputs = [ask(batch) for batch in shown(images)]
+    images = images.cache()
+    outputs = [teacher(batch) for batch in shown(images)]
     if not outputs:
         raise UserError("no image is held back: expected some dozens; give a larger stream")
     answers = tf.data.Dataset.from_tensor_slices(np.concatenate(outputs)).batch(len(outputs[0]))

@@ -87,11 +87,9 @@ def found_job(settings: TrainSettings) -> Job:
     Raises:
         UserError: a part is missing or does not fit the others.
     """
-    if not settings.objectives:
-        raise UserError("no objective is given: expected at least one, such as --objectives.soft_label.weight 1")
+    objectives = found_objectives(settings)
     if settings.twin and settings.with_twin:
         raise UserError("--twin makes the student itself the twin, --with_twin adds one beside it: give one of the two")
-    objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
     teacher = load_teacher(settings.teacher, settings.teacher_range, settings.teacher_classes)
     tested = _tested(settings, teacher)
     scenario = _scenario(settings, tested)
@@ -106,6 +104,17 @@ def found_job(settings: TrainSettings) -> Job:
         teacher = dataclasses.replace(teacher, labelled=labelled)
     held_back = dataclasses.replace(stream, part="held_back")
     return Job(settings, teacher, tested, scenario, stream, held_back, objectives)
+
+
+def found_objectives(settings: TrainSettings) -> dict[str, Objective]:
+    """Returns the objectives that the settings describe, by name.
+
+    Raises:
+        UserError: there is none, or one has a name or an option that does not exist.
+    """
+    if not settings.objectives:
+        raise UserError("no objective is given: expected at least one, such as --objectives.soft_label.weight 1")
+    return {name: objective(name, options) for name, options in settings.objectives.items()}
 
 
 def found_adaptation(job: Job) -> Adaptation:

@@ -25,9 +25,10 @@ from envise_tf.networks.loading import load_generic
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run, provenance
-from envise_tf.runs.finished import stored_adaptation
+from envise_tf.runs.finished import FinishedRun, stored_adaptation
 from envise_tf.runs.fitting import found_replicas, opened_run
-from envise_tf.runs.job import Job, adapted_job, found_adaptation, found_job, learned_classes, raw_job
+from envise_tf.runs.job import Job, adapted_job, learned_classes
+from envise_tf.runs.jobs import Jobs
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
 
@@ -47,7 +48,7 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
         UserError: as in `distil` and `evaluate`.
     """
     replicas = found_replicas(settings, _told)
-    run = _distilled(settings, resumed, replicas)
+    run = _distilled(settings, resumed, replicas).run
     if replicas.is_chief:
         if settings.evaluate:
             evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
@@ -66,7 +67,8 @@ def distil(
     resumed: bool,
     until: int | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
-) -> Run:
+    jobs: Jobs | None = None,
+) -> FinishedRun:
     """Distils a student and writes student.keras, teacher.keras, classes.json, result.json and curves.png to its run.
 
     Args:
@@ -75,12 +77,13 @@ def distil(
         until: the window after which to pause; rates fall as if the training went on to its end. Resumed without it,
             or with a later window, the training goes on. None is the end.
         callbacks: told of each window, its agreement on held-back images as `val_agreement` among the logs.
+        jobs: that of earlier trainings, to find nothing again that they have found.
 
     Raises:
         UserError: anything the settings name is missing or does not fit the rest, before the long work starts; or
             the loss is not finite.
     """
-    return _distilled(settings, resumed, found_replicas(settings, _told), until, callbacks)
+    return _distilled(settings, resumed, found_replicas(settings, _told), until, callbacks, jobs)
 
 
 def _distilled(
@@ -89,14 +92,17 @@ def _distilled(
     replicas: Replicas,
     until: int | None = None,
     callbacks: Sequence[tf.keras.callbacks.Callback] = (),
-) -> Run:
-    job = raw_job(found_job(settings))
+    jobs: Jobs | None = None,
+) -> FinishedRun:
+    jobs = jobs or Jobs()
+    job = jobs.found(settings)
     with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
-        adaptation = stored_adaptation(run) if resumed else _found_adaptation(job)
+        adaptation = stored_adaptation(run) if resumed else _found_adaptation(job, jobs)
         classes = run.read_json("classes.json")["teacher_classes"] if resumed else learned_classes(job, adaptation)
-        if settings.adapt and adaptation is not None:
-            job = adapted_job(job, adaptation)
+        applied = adaptation if settings.adapt else None
+        if applied is not None:
+            job = adapted_job(job, applied)
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
         student = _student(job, classes)
@@ -105,7 +111,7 @@ def _distilled(
         larq.models.summary(student)
         if not resumed:
             run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
-            _write_adaptation(run, job, adaptation)
+            _write_adaptation(run, job, applied)
             run.begin(settings)
         entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until or settings.windows)
         replicas.copied_back(distiller.student, student)
@@ -116,14 +122,14 @@ def _distilled(
         result = {**_result(job, student, classes, entries), **_prior_figures(adaptation)}
         run.write_json("result.json", result)
         _show(result, run)
-    return run
+    return FinishedRun(run, job, student, classes, applied)
 
 
-def _found_adaptation(job: Job) -> Adaptation | None:
+def _found_adaptation(job: Job, jobs: Jobs) -> Adaptation | None:
     """Returns the stream's prior and what it does to the teacher, where either is asked for."""
     if not job.settings.adapt and job.settings.classes != "found":
         return None
-    adaptation = found_adaptation(job)
+    adaptation = jobs.adaptation(job)
     told = f"the stream's class shares are estimated on {adaptation.images:,} images"
     if job.settings.adapt and adaptation.calibration_images:
         temperature, images = adaptation.calibration.temperature, adaptation.calibration_images
@@ -137,7 +143,7 @@ def _found_adaptation(job: Job) -> Adaptation | None:
 
 
 def _write_adaptation(run: Run, job: Job, adaptation: Adaptation | None) -> None:
-    if not job.settings.adapt or adaptation is None:
+    if adaptation is None:
         return
     run.write_json(PRIOR_FILE, adaptation.as_dict())
     if job.teacher.labelled is not None:
@@ -227,7 +233,7 @@ def _held_back(job: Job) -> tf.data.Dataset:
     """Returns the choosing part of the held-back images in batches, with the teacher's logits beside them."""
     images = job.choosing_images(job.settings.batch_size)
     about = "the teacher answers held-back images"
-    return answered(images, job.teacher.model, lambda batches: progress.track(batches, about))
+    return answered(images, job.teacher, lambda batches: progress.track(batches, about))
 
 
 def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list[dict[str, Any]]) -> dict[str, Any]:

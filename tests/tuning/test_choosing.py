@@ -10,6 +10,7 @@ from envise_tf.deferral.rules import binomial_tail
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.images.digits import Digits
 from envise_tf.images.halves import is_in_part
+from envise_tf.runs.finished import load_run
 from envise_tf.tuning.objective import best_gie, objective_figures
 
 SWEEPS, TRIALS, STREAM = 300, 20, 4000
@@ -57,7 +58,7 @@ def test_the_figures_of_a_trial_follow_from_the_choosing_images_alone(tmp_path):
     ]
     own, teacher = (network.predict(images, verbose=0).argmax(axis=-1) for network in networks)
     assert 20 < len(images) < 80
-    figures = objective_figures(run, faithful=0.0)
+    figures = objective_figures(load_run(str(run.folder)), faithful=0.0)
     assert figures["agreement"] == pytest.approx((own == teacher)[teacher < 7].mean())
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from envise_tf.errors import UserError
-from envise_tf.run import Run
+from envise_tf.runs.finished import load_run
 from envise_tf.tuning.objective import auroc, best_gie, objective_figures
 
 STUDENT, TEACHER = 3.0, 20.0
@@ -50,9 +50,9 @@ def test_auroc_is_that_of_scikit_learn():
 
 
 def test_the_figures_of_a_run_follow_from_its_held_back_images(digits_run):
-    figures = [objective_figures(Run(digits_run), faithful) for faithful in (1.0, 0.9, 0.0)]
+    figures = [objective_figures(load_run(str(digits_run)), faithful) for faithful in (1.0, 0.9, 0.0)]
     assert figures[0]["gie"] <= figures[1]["gie"] <= figures[2]["gie"] < 1
     assert figures[2]["gie"] > 0.8, "everything is answered, and the student is cheap"
     assert figures[0]["agreement"] == figures[1]["agreement"]
     assert 0.5 < figures[0]["agreement"] <= 1
-    assert objective_figures(Run(digits_run), 0.9) == figures[1]
+    assert objective_figures(load_run(str(digits_run)), 0.9) == figures[1]
