@@ -225,8 +225,18 @@ def adam_for(student: tf.keras.Model, rate: Any = 1e-3, binary_rate: Any = None)
         rate: learning rate or schedule.
         binary_rate: of the binary kernels; None takes `rate`.
     """
-    adam = tf.keras.optimizers.legacy.Adam
-    if not any(is_binary(variable) for variable in student.trainable_variables):
-        return adam(rate)
-    binary = adam(rate if binary_rate is None else binary_rate)
-    return larq.optimizers.CaseOptimizer((is_binary, binary), default_optimizer=adam(rate))
+    kernels = [variable for variable in student.trainable_variables if is_binary(variable)]
+    others = [variable for variable in student.trainable_variables if not is_binary(variable)]
+    if not kernels:
+        return _adam(rate, others)
+    binary = _adam(rate if binary_rate is None else binary_rate, kernels)
+    both = larq.optimizers.CaseOptimizer((is_binary, binary), default_optimizer=_adam(rate, others))
+    _ = both.iterations  # as in `_adam`
+    return both
+
+
+def _adam(rate: Any, variables: Sequence[tf.Variable]) -> tf.keras.optimizers.Optimizer:
+    """Returns an Adam that has its own variables already: made in the first step, they would have it traced twice."""
+    adam = tf.keras.optimizers.legacy.Adam(rate)
+    adam._create_all_weights(variables)
+    return adam

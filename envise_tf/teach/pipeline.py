@@ -206,6 +206,7 @@ def _compiled(replicas: Replicas, network: tf.keras.Model, settings: TeachSettin
             jit_compile=False,
         )
         optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        optimizer.build(model.trainable_variables)  # made in the first step, its variables would have it traced twice
         # Keras' own loss and not a function of ours: whoever loads the teacher need not know it.
         loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing)
         metrics = [tf.keras.metrics.CategoricalAccuracy(name="accuracy")]

@@ -178,10 +178,15 @@ def test_a_student_without_binary_kernels_is_moved_by_the_other_optimiser():
     assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(before, distiller.student.get_weights(), strict=True))
 
 
-def test_a_student_learns_one_batch_by_heart_from_soft_labels_alone():
+def test_a_student_learns_one_batch_by_heart_from_soft_labels_alone(monkeypatch):
+    traces = []
+    monkeypatch.setattr(
+        Distiller, "train_step", lambda *given, step=Distiller.train_step: traces.append(1) or step(*given)
+    )
     distiller = binary_distiller(soft_label={"temperature": 4.0})
     images = coloured([0, 2, 1, 2, 0, 0, 2, 1, 0, 2])
     distiller.fit(tf.data.Dataset.from_tensors(images).repeat(40), verbose=0)
+    assert len(traces) == 1, "a step is traced twice that has to make its optimiser's variables"
     answers = tf.data.Dataset.from_tensors((images, colour_teacher()(images)))
     assert distiller.evaluate(answers, verbose=0, return_dict=True) == {"agreement": 1.0}
     predicted = distiller.predict(images, verbose=0).argmax(axis=1)
