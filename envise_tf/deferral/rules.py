@@ -278,7 +278,7 @@ class Risk(Rule):
 
     def _walk(self, choosing: HeldBack, images: int, delta: float) -> np.ndarray:
         """Returns the candidates in the order in which `images` promising images test them."""
-        candidates = _candidates(choosing.score)
+        candidates = candidate_thresholds(choosing.score)
         return candidates[self._most_certain(choosing, candidates, images, delta) :] if len(candidates) else candidates
 
     def _most_certain(self, choosing: HeldBack, candidates: np.ndarray, images: int, delta: float) -> int:
@@ -420,7 +420,7 @@ def _highest(scores: np.ndarray) -> np.ndarray:
     return scores >= np.quantile(scores, 1 - _LEAST_COVERAGE, method="higher")
 
 
-def _candidates(scores: np.ndarray) -> np.ndarray:
+def candidate_thresholds(scores: np.ndarray) -> np.ndarray:
     """Returns distinct thresholds, float32 (at most CANDIDATES,), descending and so of ascending coverage.
 
     The last is the smallest score, not -inf: an image that scores below all that were ever seen is deferred.

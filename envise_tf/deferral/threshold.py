@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from envise_tf.deferral.bounds import BOUNDS
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
-from envise_tf.deferral.rules import Rule, as_percent, deferral_rule
+from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights, labelled_threshold
+from envise_tf.deferral.rules import Accuracy, Rule, as_percent, candidate_thresholds, deferral_rule
 from envise_tf.errors import UserError
 from envise_tf.images.holding_back import CHOOSING_EVERY
 
@@ -106,16 +108,60 @@ def chosen_threshold(
     else:
         chosen = [kind.threshold(choosing, promising, delta)] * classes
     values = np.array([value for value, _ in chosen], np.float32)
-    answered = ~is_deferred(promising.score, promising.student_class, values)
-    disagreeing, count = int(np.sum(answered & ~promising.agrees)), int(np.sum(answered))
+    coverage, disagreement = _seen_at(values, promising)
     return Threshold(
         values=values,
         rule=rule,
         options=dataclasses.asdict(kind),
         promise=_promise(kind, values, per_class),
-        coverage=count / max(len(promising), 1),
-        disagreement=disagreeing / count if count else None,
+        coverage=coverage,
+        disagreement=disagreement,
         why_all_deferred=_why_all_deferred(values, [why for _, why in chosen], per_class),
+    )
+
+
+def threshold_by_labels(
+    choosing: HeldBack,
+    promising: HeldBack,
+    labelled: LabelledAnswers,
+    weights: ShiftWeights,
+    classes: int,
+    delta: float,
+    **options: Any,
+) -> Threshold | None:
+    """Returns the threshold whose true loss labelled images bound, by the rule accuracy; None where they bound none.
+
+    Nothing is supposed of the teacher's probabilities. See `labelled_threshold` for why the promise holds.
+
+    Args:
+        choosing: held-back images, whose scores give the candidates.
+        promising: held-back images, for how much is answered; they have no say in the threshold.
+        labelled: of n > 0 images of elsewhere.
+        weights: `ShiftWeights.of` their labels.
+        classes: number of the student's classes.
+        delta: largest chance of breaking the promise.
+        options: of `Accuracy`.
+
+    Raises:
+        UserError: an option unknown or out of its range.
+    """
+    kind = deferral_rule("accuracy", options)
+    assert isinstance(kind, Accuracy)
+    candidates, bound = candidate_thresholds(choosing.score), BOUNDS[kind.bound]
+    value = labelled_threshold(candidates, labelled, weights, kind.epsilon, delta, bound)
+    if math.isinf(value):
+        return None
+    values = np.full(classes, value, np.float32)
+    coverage, disagreement = _seen_at(values, promising)
+    return Threshold(
+        values=values,
+        rule="accuracy",
+        options=dataclasses.asdict(kind),
+        promise=f"{kind.statement}, with confidence {as_percent(kind.confidence)}, by {len(labelled):,} labelled "
+        "images, as far as images of a class look alike there and on the stream",
+        coverage=coverage,
+        disagreement=disagreement,
+        why_all_deferred=None,
     )
 
 
@@ -138,6 +184,13 @@ def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool =
     return chosen_threshold(
         rule, held_back.where(is_choosing), held_back.where(~is_choosing), classes, per_class, **options
     )
+
+
+def _seen_at(values: np.ndarray, promising: HeldBack) -> tuple[float, float | None]:
+    """Returns coverage and disagreement of a `Threshold`."""
+    answered = ~is_deferred(promising.score, promising.student_class, values)
+    disagreeing, count = int(np.sum(answered & ~promising.agrees)), int(np.sum(answered))
+    return count / max(len(promising), 1), disagreeing / count if count else None
 
 
 def _of_class(held_back: HeldBack, student_class: int) -> HeldBack:

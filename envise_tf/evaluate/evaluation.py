@@ -95,6 +95,7 @@ class Evaluation:
         not_applicable: why a score is missing, by name.
         thresholds: of every score, by the same rule.
         labelled: answers on labelled images of elsewhere; None where there are none, or the prior is unknown.
+        is_by_labels: whether it is these that the chosen score's threshold was chosen by.
         costs: what the networks cost.
         examiner: gives test images and attention maps for pictures; None where there are no labels.
         examination: what is known of the test images; None where there are no labels.
@@ -108,6 +109,7 @@ class Evaluation:
     not_applicable: dict[str, str]
     thresholds: dict[str, Threshold]
     labelled: LabelledAnswers | None
+    is_by_labels: bool
     costs: Costs
     examiner: Examiner | None
     examination: Examination | None
@@ -210,6 +212,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "threshold": evaluation.threshold.as_dict(),
         "estimated": evaluation.promise_estimated(),
         "labelled": None if promise is None else dataclasses.asdict(promise),
+        "is_by_labels": evaluation.is_by_labels,
         "work": _work_figures(evaluation),
         "not_applicable": evaluation.not_applicable,
     }

@@ -139,9 +139,8 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
     threshold, held_back, agreement = evaluation.threshold, values["held_back"], values["agreement"]
     own = agreement["of_its_classes"]
     texts = [
-        f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. Promised without labels, on "
-        f"{held_back['promising']} held-back stream images that nothing else was chosen by; the scores were fitted on "
-        f"{held_back['choosing']} others.",
+        f"Rule {threshold.rule}, score {evaluation.score}: {threshold.promise}. {_made(evaluation)}; the scores were "
+        f"fitted on {held_back['choosing']} others.",
         f"Student and teacher agree on {percent(agreement['all'])} of the images of the promise"
         + (f", and on {percent(own)} of those that the teacher puts in one of the student's classes." if own else "."),
         f"Of the images of the promise the student answers {percent(threshold.coverage)}"
@@ -151,8 +150,8 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
             else "."
         ),
     ]
-    if (labelled := evaluation.labelled_promise()) is not None:
-        texts.append(f"Another promise of the same threshold: {labelled.statement}.")
+    if (labelled := evaluation.labelled_promise()) is not None and threshold.why_all_deferred is None:
+        texts.append(f"Of the same threshold: {labelled.statement}.")
     if threshold.why_all_deferred is not None:
         texts.append(f"Why everything is deferred: {threshold.why_all_deferred}.")
     rows: list[Rows] = []
@@ -164,6 +163,16 @@ def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:
             "explain the excess, and else not decided."
         )
     return Section("The threshold and its promise", texts, rows)
+
+
+def _made(evaluation: Evaluation) -> str:
+    if not evaluation.is_by_labels:
+        images = len(evaluation.promising)
+        return f"Promised without labels, on {images} held-back stream images that nothing else was chosen by"
+    return (
+        "Promised by the labels, and by nothing that the teacher says of its own certainty; each class counts as the "
+        "stream's estimated shares have it. The threshold is one of the score's quantiles on held-back images"
+    )
 
 
 def _kept(values: dict[str, Any]) -> Rows:

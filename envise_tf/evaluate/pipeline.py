@@ -20,10 +20,11 @@ from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.deferral.held_back_images import HeldBackImages, answers_on
+from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights
 from envise_tf.deferral.rules import RULES, deferral_rule
 from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
-from envise_tf.deferral.threshold import chosen_threshold
+from envise_tf.deferral.threshold import Threshold, chosen_threshold, threshold_by_labels
 from envise_tf.distillation import training
 from envise_tf.errors import UserError
 from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
@@ -71,6 +72,26 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     scores, not_applicable = _fitted_scores(choosing, settings.score)
     examiner = None if finished.job.tested is None else Examiner(finished, networks, scores)
     chosen = settings.score or next(name for name in DEFAULT_SCORES if name in scores)
+    answers = None
+    if labelled is not None:
+        shown = progress.track(labelled.as_numpy_iterator(), "labelled images")
+        answers = labelled_answers(shown, networks, scores[chosen])
+    classes = len(networks.teacher_classes)
+    by_labels = _threshold_by_labels(settings, finished, scores[chosen], choosing, promising, answers, classes)
+    # Where labelled images come first, both promises together are broken as rarely as one says.
+    delta = (1 - settings.confidence) / (1 if answers is None else 2)
+    thresholds = {
+        name: chosen_threshold(
+            settings.rule,
+            choosing.seen_by(score),
+            promising.seen_by(score),
+            classes,
+            settings.per_class,
+            delta,
+            **_rule_options(settings),
+        )
+        for name, score in scores.items()
+    }
     evaluation = Evaluation(
         finished=finished,
         choosing=choosing,
@@ -78,22 +99,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         score=chosen,
         scores=scores,
         not_applicable=not_applicable,
-        thresholds={
-            name: chosen_threshold(
-                settings.rule,
-                choosing.seen_by(score),
-                promising.seen_by(score),
-                len(networks.teacher_classes),
-                settings.per_class,
-                **_rule_options(settings),
-            )
-            for name, score in scores.items()
-        },
-        labelled=None
-        if labelled is None
-        else labelled_answers(
-            progress.track(labelled.as_numpy_iterator(), "labelled images"), networks, scores[chosen]
-        ),
+        thresholds=thresholds if by_labels is None else {**thresholds, chosen: by_labels},
+        labelled=answers,
+        is_by_labels=by_labels is not None,
         costs=_costs(finished, networks, choosing, promising),
         examiner=examiner,
         examination=None if examiner is None else examiner.examination(settings.batch_size, _tracked),
@@ -101,6 +109,23 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     _write(evaluation, settings, began)
     _show(evaluation, settings)
     return evaluation
+
+
+def _threshold_by_labels(
+    settings: EvaluateSettings,
+    finished: FinishedRun,
+    score: OutlierScore,
+    choosing: HeldBackImages,
+    promising: HeldBackImages,
+    labelled: LabelledAnswers | None,
+    classes: int,
+) -> Threshold | None:
+    """Returns the threshold that labelled images choose; None where there are none, they promise nothing, or not so."""
+    if labelled is None or finished.adaptation is None or settings.rule != "accuracy" or settings.per_class:
+        return None
+    weights = ShiftWeights.of(labelled.label, finished.adaptation.lower, finished.adaptation.upper)
+    held_back, delta = (choosing.seen_by(score), promising.seen_by(score)), (1 - settings.confidence) / 2
+    return threshold_by_labels(*held_back, labelled, weights, classes, delta, **_rule_options(settings))
 
 
 def _tell_of_another_rule(run: Run, settings: EvaluateSettings) -> None:
@@ -205,7 +230,7 @@ def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
     promising = evaluation.promising
     _CONSOLE.print(f"agreement on the {len(promising)} images of the promise: {percent(promising.agreement)}")
     if threshold.why_all_deferred is None:
-        if (labelled := evaluation.labelled_promise()) is not None:
+        if (labelled := evaluation.labelled_promise()) is not None and not evaluation.is_by_labels:
             _CONSOLE.print(f"promise: {labelled.statement}", soft_wrap=True)
         for line in _promise_lines(evaluation):
             _CONSOLE.print(line, soft_wrap=True)

@@ -8,8 +8,9 @@ from made_held_back import EPSILON, HUMP, STEADY, Law, held_back, most_violation
 
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights
 from envise_tf.deferral.promise import kept
-from envise_tf.deferral.threshold import Threshold, chosen_threshold
+from envise_tf.deferral.threshold import Threshold, chosen_threshold, threshold_by_labels
 from envise_tf.errors import UserError
 
 
@@ -48,6 +49,24 @@ def test_accuracy_per_class_holds_for_every_class_at_once_a_rare_one_among_them(
     assert broken <= most_violations(300)
     assert (answered[:2] > 150).all()
     assert answered[2] == 0  # some 45 images promise nothing
+
+
+def test_labelled_images_choose_the_lowest_of_the_held_back_scores_that_they_vouch_for():
+    # The student is right wherever it scores at least 50, and wrong below, where the teacher is right.
+    score = np.arange(100.0)
+    none = np.zeros(4000, int)
+    labelled = LabelledAnswers(np.tile(score, 40), none, np.tile(score < 50, 40).astype(int), none)
+    weights = ShiftWeights.of(labelled.label, np.ones(1), np.ones(1))
+    # Regret knows nothing of it: the teacher is as sure of both answers everywhere.
+    held = held_back(score)
+    chosen = threshold_by_labels(held, held, labelled, weights, 2, delta=0.025, epsilon=0.1)
+    assert chosen.rule == "accuracy"
+    assert chosen.values.tolist() == [43.0, 43.0]  # of 41, the next of the candidates, 0.09 is lost, too near to 0.1
+    assert chosen.coverage == 0.57
+    assert "less often than the teacher's, with confidence 95 %, by 4,000 labelled images" in chosen.promise
+    assert Threshold.from_dict(json.loads(json.dumps(chosen.as_dict()))).promise == chosen.promise
+    lost = LabelledAnswers(labelled.score, labelled.student_class, np.ones(4000, int), labelled.label)
+    assert threshold_by_labels(held, held, lost, weights, 2, delta=0.025, epsilon=0.01) is None
 
 
 def test_a_class_without_images_is_always_deferred():

@@ -168,6 +168,15 @@ def test_an_adapted_teacher_is_shown_beside_the_raw_one_and_labelled_images_boun
     report = (copied / "report.html").read_text()
     assert "Which classes the stream shows" in report
     assert "at most 20 % of the images" in report
+    main([str(copied), "--score", "msp", "--epsilon", "0.25", "--calibrate", str(folder)])
+    assert evaluated(copied)["is_by_labels"]
+    assert evaluated(copied)["labelled"]["most_lost"] <= 0.25
+    assert "by 240 labelled images, as far as images of a class look alike" in evaluated(copied)["threshold"]["promise"]
+    assert "Promised by the labels" in (copied / "report.html").read_text()
+    # They cannot vouch for less than this: regret promises as it does without them.
+    main([str(copied), "--score", "msp", "--epsilon", "0.02", "--calibrate", str(folder)])
+    assert not evaluated(copied)["is_by_labels"]
+    assert "labelled images" not in evaluated(copied)["threshold"]["promise"]
 
 
 def test_how_sure_each_teacher_is_stands_beside_how_often_it_is_right(digits_run):
