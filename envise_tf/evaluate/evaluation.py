@@ -37,7 +37,7 @@ REPORTED_RATE = 0.05
 _SERVED = (10_000, 100_000, 1_000_000)
 """Numbers of served images for which the gain is given with the adaptation charged."""
 
-ALLOWED_LOSS = 0.01
+COMPARED_LOSS = 0.01
 """Scores are compared by the largest GiE that costs no more than this share of accuracy."""
 
 
@@ -304,7 +304,7 @@ def _score_figures(evaluation: Evaluation, examination: Examination, name: str) 
         **metrics,
         "gie": {str(rate): point.gie for rate, point in points.items()},
         "gie_at_equal_accuracy": {
-            str(rate): evaluation.curve(name, rate).best_gie(point.accuracy_teacher - ALLOWED_LOSS)
+            str(rate): evaluation.curve(name, rate).best_gie(point.accuracy_teacher - COMPARED_LOSS)
             for rate, point in points.items()
         },
     }

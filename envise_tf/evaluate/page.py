@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from envise_tf.evaluate import figures
-from envise_tf.evaluate.evaluation import ALLOWED_LOSS, REPORTED_RATE, Evaluation
+from envise_tf.evaluate.evaluation import COMPARED_LOSS, REPORTED_RATE, Evaluation
 from envise_tf.evaluate.gallery import attention_rows, mistakes
 from envise_tf.evaluate.test_pass import Examination
 from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
@@ -109,7 +109,7 @@ def _rates(evaluation: Evaluation, examination: Examination) -> Section:
         tables=[rows, *(_equal(evaluation, teacher) for teacher in examination.teachers)],
         figures=[
             picture_of(
-                figures.accuracy_against_gie(curves, score, point, ALLOWED_LOSS),
+                figures.accuracy_against_gie(curves, score, point, COMPARED_LOSS),
                 f"Accuracy against GiE over all thresholds, {about}; grey: the other scores",
             ),
             picture_of(figures.gie_against_outlier_rate(points), "GiE and deferral by outlier rate, chosen threshold"),
@@ -223,7 +223,7 @@ def _scores(evaluation: Evaluation, examination: Examination, values: dict[str, 
             f"Larger = more inlier. AUPR is given for {percent(REPORTED_RATE, 0)} outliers, with inliers and "
             "with outliers as the positive class; error is (miss + false alarm) / 2 at the best threshold.",
             "The second table takes each score's own threshold, chosen by the same rule. The third compares the "
-            f"scores at equal accuracy: the largest GiE that costs at most {100 * ALLOWED_LOSS:g} point, over all "
+            f"scores at equal accuracy: the largest GiE that costs at most {100 * COMPARED_LOSS:g} point, over all "
             "thresholds, with the labels' help.",
             *texts,
         ],
