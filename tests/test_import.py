@@ -32,16 +32,23 @@ def test_the_package_imports_neither_tensorflow_nor_larq():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import tensorflow",
-        "import tensorflow as tf; tf.keras.layers",
-        "import tensorflow, os; os.environ['TF_USE_LEGACY_KERAS'] = '1'",
-    ],
-)
-def test_tensorflow_with_keras_3_imported_first_is_one_clear_import_error(first):
-    done = python(f"{first}\nimport envise_tf.train.pipeline")
+def test_tensorflow_with_keras_3_imported_first_is_one_clear_import_error():
+    """As it is imported, once its Keras has been used, and with a variable that comes too late."""
+    code = (
+        "import os, tensorflow as tf\n"
+        "for prepare in (lambda: None, lambda: tf.keras.layers, lambda: os.environ.update(TF_USE_LEGACY_KERAS='1')):\n"
+        "    os.environ.pop('TF_USE_LEGACY_KERAS', None)  # which the import before has set\n"
+        "    prepare()\n"
+        "    try:\n"
+        "        import envise_tf\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
+        "import envise_tf.train.pipeline"
+    )
+    done = python(code)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("envise_tf needs Keras 2, but TensorFlow was imported with") for line in lines)
     assert done.returncode == 1
     assert "ImportError: envise_tf needs Keras 2, but TensorFlow was imported with" in done.stderr.splitlines()[-1]
 
