@@ -1,5 +1,6 @@
 """Every test runs with Keras 2, whichever module a test file imports first; reports are opened in headless Chromium."""
 
+import fcntl
 import os
 import shutil
 import sys
@@ -59,15 +60,34 @@ def default_precision() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Returns a path that the first worker to ask for its name makes, and all workers read."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / name).exists():
+                make(folder / f"{name}.unfinished")
+                (folder / f"{name}.unfinished").rename(folder / name)
+        return folder / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def digits_run(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A finished run of seven digits, its student a fixed one, evaluated with a promise that it can keep."""
     from fixed_run import fixed_run
 
     from envise_tf.evaluate import __main__ as evaluate
 
-    run = fixed_run(tmp_path_factory.mktemp("digits") / "run")
-    evaluate.main([str(run), "--epsilon", "0.15", "--score", "msp"])
-    return run
+    def evaluated(run: Path) -> None:
+        evaluate.main([str(fixed_run(run)), "--epsilon", "0.15", "--score", "msp"])
+
+    return made_once("digits_run", evaluated)
 
 
 # --- Reports as a reader opens them -----------------------------------------------------------------------------------
