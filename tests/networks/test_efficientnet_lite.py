@@ -10,7 +10,7 @@ from envise_tf.export.conversion import converted_teacher, operators
 from envise_tf.networks.efficientnet_lite import efficientnet_lite, with_frozen_blocks
 from envise_tf.networks.grad_cam import grad_cam
 from envise_tf.networks.macs import macs
-from envise_tf.networks.split import split
+from envise_tf.networks.split import Split, split
 
 CLASSES = 7
 IMAGES = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
@@ -31,6 +31,11 @@ def network() -> tf.keras.Model:
 @pytest.fixture(scope="module")
 def in_float32(network) -> bytes:
     return converted_teacher(network, "float32")
+
+
+@pytest.fixture(scope="module")
+def halves(network) -> Split:
+    return split(network)
 
 
 def tflite_logits(flatbuffer: bytes, images: np.ndarray) -> np.ndarray:
@@ -100,17 +105,16 @@ def test_saved_and_loaded_it_answers_the_same(network, tmp_path):
     np.testing.assert_array_equal(loaded(IMAGES), network(IMAGES))
 
 
-def test_split_gives_the_last_feature_map_and_a_head(network):
-    halves = split(network)
+def test_split_gives_the_last_feature_map_and_a_head(network, halves):
     features = halves.trunk(IMAGES)
     assert features.shape == (6, 2, 2, 1280)
     np.testing.assert_allclose(halves.head(features), network(IMAGES), atol=1e-5)
 
 
-def test_grad_cam_maps_follow_from_pooling_and_the_last_layer(network):
+def test_grad_cam_maps_follow_from_pooling_and_the_last_layer(network, halves):
     # With a mean over positions and a dense layer, the slopes are its kernel over the number of positions.
-    maps = grad_cam(network, IMAGES, tf.constant([[2]] * len(IMAGES))).numpy()
-    features = split(network).trunk(IMAGES).numpy()
+    maps = grad_cam(halves, IMAGES, tf.constant([[2]] * len(IMAGES))).numpy()
+    features = halves.trunk(IMAGES).numpy()
     kernel = network.get_layer("logits").get_weights()[0][:, 2]
     np.testing.assert_allclose(maps[:, 0], np.maximum(features @ kernel / 4, 0), rtol=1e-3, atol=1e-6)
 
