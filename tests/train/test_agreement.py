@@ -12,7 +12,7 @@ from envise_tf.train.pipeline import distil
 
 
 def test_agreement_is_measured_on_the_choosing_images(tmp_path):
-    run = distil(made_settings(tmp_path / "run"), resumed=False).run
+    run = distil(made_settings(tmp_path / "run", objectives={"soft_label": {"weight": 1.0}}), resumed=False).run
     student, teacher = (
         tf.keras.models.load_model(run.folder / f"{name}.keras", compile=False) for name in ("student", "teacher")
     )
