@@ -32,6 +32,8 @@ SMALL = [
     "--evaluate",
     "false",
 ]
+SIMPLE = [*SMALL, "--objectives", '{"soft_label": {"weight": 1.0}}']
+"""For what does not depend on the objectives: traced faster."""
 
 
 def student_weights(run: Path) -> list[np.ndarray]:
@@ -45,7 +47,7 @@ def assert_same_student(one: Path, other: Path) -> None:
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    return error_line(capsys, main, [*SMALL, *words])
+    return error_line(capsys, main, [*SIMPLE, *words])
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +133,7 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough_and_the_run_is_evaluat
 
 def test_frequent_classes_follow_the_prior_of_the_stream(tmp_path):
     prior = ["--prior", "{two: 0.45, five: 0.45, nine: 0.1}", "--scenario", "null", "--min_share", "0.2"]
-    main([*SMALL, *prior, "--windows", "1", "--out", str(tmp_path / "run")])
+    main([*SIMPLE, *prior, "--windows", "1", "--out", str(tmp_path / "run")])
     assert json.loads((tmp_path / "run" / "result.json").read_text())["class_names"] == ["two", "five"]
 
 
@@ -151,7 +153,7 @@ def test_the_student_learns_from_the_teacher_adapted_to_the_stream(finished):
 
 def test_the_teacher_can_be_taken_as_it_comes(tmp_path):
     run = tmp_path / "run"
-    main([*SMALL, "--windows", "1", "--adapt", "false", "--classes", "pinned", "--out", str(run)])
+    main([*SIMPLE, "--windows", "1", "--adapt", "false", "--classes", "pinned", "--out", str(run)])
     opened = load_run(str(run))
     images = next(iter(opened.job.promising_images(64))).numpy()
     np.testing.assert_allclose(opened.job.teacher(images), load_teacher("digits-disjoint")(images), rtol=1e-6)
