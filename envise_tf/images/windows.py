@@ -161,7 +161,10 @@ class Stream:
         would cost as much as training on them.
         """
         examples = self._examples()
-        count = int(examples.take(self._shuffled).reduce(np.int64(0), lambda count, _: count + 1))
+        if self.prior is None:
+            count = int(examples.take(self._shuffled).reduce(np.int64(0), lambda count, _: count + 1))
+        else:  # the prior has them counted
+            count = int(self.label_counts.sum())
         if not count:
             raise UserError(f"{self.source.name} has no {self.part} images of the classes asked for: add some")
         return examples.cache() if count < self._shuffled else examples
