@@ -13,6 +13,9 @@ from selenium.webdriver.chrome.service import Service
 
 import envise_tf  # noqa: F401
 
+# Two workers share two cores: threads of TensorFlow's own would only wait for each other.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 FLAGS = (
