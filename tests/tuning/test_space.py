@@ -134,8 +134,8 @@ def test_settings_of_a_trial_differ_from_the_base_in_nothing_else(tmp_path):
         learning_rate=0.001,
         blocks=(2, 2, 2),
         objectives={
-            "soft_label": {"weight": 1.0, "temperature": 1.0},
-            "attention_triplet": {"weight": 1.0, "margin": 0.25},
+            "soft_label": base.objectives["soft_label"],
+            "attention_triplet": {**base.objectives["attention_triplet"], "margin": 0.25},
             "hard_label": {"weight": 0.5},
         },
     )
