@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,7 @@ def adaptation_to(
         calibration, count = Calibration.identity(classes), 0
         estimate = estimated_prior(stream_logits, source_prior).prior
     else:
-        offset = logit_offset(labelled.logits, labelled.labels, source_prior)
+        offset = _offset(labelled, tuple(source_prior))
         fair, shown = labelled.logits + offset, stream_logits + offset
         found, estimate = calibrated_on_stream(
             fair, labelled.labels, shown, source_prior, _careful_temperature, _STREAM_SHARE
@@ -136,10 +137,16 @@ def unadapted(
     source_prior = uniform_prior(classes) if source_prior is None else source_prior
     calibration, count = Calibration.identity(classes), 0
     if labelled is not None and len(labelled):
-        offset = logit_offset(labelled.logits, labelled.labels, source_prior)
+        offset = _offset(labelled, tuple(source_prior))
         found = _careful_temperature(labelled.logits + offset, labelled.labels)
         calibration, count = _with_offset(found, offset), len(labelled)
     return Adaptation(calibration, source_prior, source_prior, source_prior, source_prior, outlier_rate, 0, count)
+
+
+@functools.lru_cache(maxsize=2)
+def _offset(labelled: LabelledLogits, source_prior: tuple[float, ...]) -> np.ndarray:
+    """Returns the logit offset, found once for a teacher: a stream adapts it again after every change."""
+    return logit_offset(labelled.logits, labelled.labels, np.array(source_prior))
 
 
 def _with_offset(calibration: Calibration, offset: np.ndarray) -> Calibration:
