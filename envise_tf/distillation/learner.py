@@ -83,7 +83,6 @@ class Learner:
 
         specs = [tf.TensorSpec((batch_size, *student.input_shape[1:]), tf.uint8), tf.TensorSpec((2,), tf.int64)]
         self._step = tf.function(step, specs, autograph=False)
-        self._step.get_concrete_function()
         self._distiller = distiller
 
     def learn(self, images: np.ndarray) -> None:
