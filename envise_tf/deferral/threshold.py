@@ -108,16 +108,8 @@ def chosen_threshold(
     else:
         chosen = [kind.threshold(choosing, promising, delta)] * classes
     values = np.array([value for value, _ in chosen], np.float32)
-    coverage, disagreement = _seen_at(values, promising)
-    return Threshold(
-        values=values,
-        rule=rule,
-        options=dataclasses.asdict(kind),
-        promise=_promise(kind, values, per_class),
-        coverage=coverage,
-        disagreement=disagreement,
-        why_all_deferred=_why_all_deferred(values, [why for _, why in chosen], per_class),
-    )
+    why = _why_all_deferred(values, [why for _, why in chosen], per_class)
+    return _threshold(rule, kind, values, promising, _promise(kind, values, per_class), why)
 
 
 def threshold_by_labels(
@@ -152,17 +144,11 @@ def threshold_by_labels(
     if math.isinf(value):
         return None
     values = np.full(classes, value, np.float32)
-    coverage, disagreement = _seen_at(values, promising)
-    return Threshold(
-        values=values,
-        rule="accuracy",
-        options=dataclasses.asdict(kind),
-        promise=f"{kind.statement}, with confidence {as_percent(kind.confidence)}, by {len(labelled):,} labelled "
-        "images, as far as images of a class look alike there and on the stream",
-        coverage=coverage,
-        disagreement=disagreement,
-        why_all_deferred=None,
+    promise = (
+        f"{kind.statement}, with confidence {as_percent(kind.confidence)}, by {len(labelled):,} labelled images, as "
+        "far as images of a class look alike there and on the stream"
     )
+    return _threshold("accuracy", kind, values, promising, promise, None)
 
 
 def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool = False, **options: Any) -> Threshold:
@@ -186,11 +172,21 @@ def threshold_on(held_back: HeldBack, rule: str, classes: int, per_class: bool =
     )
 
 
-def _seen_at(values: np.ndarray, promising: HeldBack) -> tuple[float, float | None]:
-    """Returns coverage and disagreement of a `Threshold`."""
+def _threshold(
+    rule: str, kind: Rule, values: np.ndarray, promising: HeldBack, promise: str, why_all_deferred: str | None
+) -> Threshold:
+    """Returns a threshold with what it does on the promising images."""
     answered = ~is_deferred(promising.score, promising.student_class, values)
     disagreeing, count = int(np.sum(answered & ~promising.agrees)), int(np.sum(answered))
-    return count / max(len(promising), 1), disagreeing / count if count else None
+    return Threshold(
+        values=values,
+        rule=rule,
+        options=dataclasses.asdict(kind),
+        promise=promise,
+        coverage=count / max(len(promising), 1),
+        disagreement=disagreeing / count if count else None,
+        why_all_deferred=why_all_deferred,
+    )
 
 
 def _of_class(held_back: HeldBack, student_class: int) -> HeldBack:

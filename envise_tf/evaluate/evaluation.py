@@ -13,12 +13,13 @@ import numpy as np
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.held_back_images import HeldBackImages
-from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights, true_loss_bound
+from envise_tf.deferral.labelled import LabelledAnswers, true_loss_bound
 from envise_tf.deferral.promise import Kept, estimated, kept
 from envise_tf.deferral.rules import as_percent
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
+from envise_tf.evaluate.labelled import weights_on
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES, EqualAccuracy, gie_at_equal_accuracy
 from envise_tf.measures.gie import AdaptationWork, break_even, gie, gie_total, speedup
@@ -179,8 +180,7 @@ class Evaluation:
         if self.labelled is None or adaptation is None:
             return None
         confidence, values = self.threshold.options["confidence"], self.threshold.values[np.newaxis]
-        weights = ShiftWeights.of(self.labelled.label, adaptation.lower, adaptation.upper)
-        most = true_loss_bound(values, self.labelled, weights, 1 - confidence)
+        most = true_loss_bound(values, self.labelled, weights_on(adaptation, self.labelled), 1 - confidence)
         return LabelledPromise(float(most[0]), confidence, len(self.labelled))
 
     def promise_kept(self) -> Kept:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from envise_tf.deferral.labelled import LabelledAnswers
+from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights
 from envise_tf.deferral.scores.score import OutlierScore
+from envise_tf.prior.adaptation import Adaptation
 from envise_tf.runs.finished import Networks
 
 
@@ -30,3 +31,8 @@ def labelled_answers(
         lost = teacher_right.astype(np.int64) - (networks.teacher_classes[own_class] == label)
         parts.append((score.score(outputs), own_class, lost, label))
     return LabelledAnswers(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def weights_on(adaptation: Adaptation, labelled: LabelledAnswers) -> ShiftWeights:
+    """Returns how much labelled images weigh, so that they stand for the stream that a teacher was adapted to."""
+    return ShiftWeights.of(labelled.label, adaptation.lower, adaptation.upper)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from envise_tf import progress
+from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.held_back_images import HeldBackImages, answers_on
-from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights
+from envise_tf.deferral.labelled import LabelledAnswers
 from envise_tf.deferral.rules import RULES, deferral_rule
 from envise_tf.deferral.scores import DEFAULT_SCORES, SCORES, outlier_score
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
@@ -28,7 +29,7 @@ from envise_tf.deferral.threshold import Threshold, chosen_threshold, threshold_
 from envise_tf.distillation import training
 from envise_tf.errors import UserError
 from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
-from envise_tf.evaluate.labelled import labelled_answers
+from envise_tf.evaluate.labelled import labelled_answers, weights_on
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.test_pass import Examiner
 from envise_tf.images.halves import CHOOSING_EVERY, images_for
@@ -76,22 +77,8 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     if labelled is not None:
         shown = progress.track(labelled.as_numpy_iterator(), "labelled images")
         answers = labelled_answers(shown, networks, scores[chosen])
-    classes = len(networks.teacher_classes)
-    by_labels = _threshold_by_labels(settings, finished, scores[chosen], choosing, promising, answers, classes)
-    # Where labelled images come first, both promises together are broken as rarely as one says.
-    delta = (1 - settings.confidence) / (1 if answers is None else 2)
-    thresholds = {
-        name: chosen_threshold(
-            settings.rule,
-            choosing.seen_by(score),
-            promising.seen_by(score),
-            classes,
-            settings.per_class,
-            delta,
-            **_rule_options(settings),
-        )
-        for name, score in scores.items()
-    }
+    seen = {name: (choosing.seen_by(score), promising.seen_by(score)) for name, score in scores.items()}
+    thresholds, is_by_labels = _thresholds(settings, finished, seen, chosen, answers)
     evaluation = Evaluation(
         finished=finished,
         choosing=choosing,
@@ -99,9 +86,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         score=chosen,
         scores=scores,
         not_applicable=not_applicable,
-        thresholds=thresholds if by_labels is None else {**thresholds, chosen: by_labels},
+        thresholds=thresholds,
         labelled=answers,
-        is_by_labels=by_labels is not None,
+        is_by_labels=is_by_labels,
         costs=_costs(finished, networks, choosing, promising),
         examiner=examiner,
         examination=None if examiner is None else examiner.examination(settings.batch_size, _tracked),
@@ -111,21 +98,28 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     return evaluation
 
 
-def _threshold_by_labels(
+def _thresholds(
     settings: EvaluateSettings,
     finished: FinishedRun,
-    score: OutlierScore,
-    choosing: HeldBackImages,
-    promising: HeldBackImages,
+    seen: Mapping[str, tuple[HeldBack, HeldBack]],
+    chosen: str,
     labelled: LabelledAnswers | None,
-    classes: int,
-) -> Threshold | None:
-    """Returns the threshold that labelled images choose; None where there are none, they promise nothing, or not so."""
-    if labelled is None or finished.adaptation is None or settings.rule != "accuracy" or settings.per_class:
-        return None
-    weights = ShiftWeights.of(labelled.label, finished.adaptation.lower, finished.adaptation.upper)
-    held_back, delta = (choosing.seen_by(score), promising.seen_by(score)), (1 - settings.confidence) / 2
-    return threshold_by_labels(*held_back, labelled, weights, classes, delta, **_rule_options(settings))
+) -> tuple[dict[str, Threshold], bool]:
+    """Returns the threshold of every score, and whether labelled images have chosen that of the chosen score."""
+    classes, delta = len(finished.teacher_classes), 1 - settings.confidence
+    by_labels, options = None, _rule_options(settings)
+    may_be_by_labels = settings.rule == "accuracy" and not settings.per_class
+    if labelled is not None and finished.adaptation is not None and may_be_by_labels:
+        delta /= 2  # both promises together are broken as rarely as one says
+        weights = weights_on(finished.adaptation, labelled)
+        by_labels = threshold_by_labels(*seen[chosen], labelled, weights, classes, delta, **options)
+    thresholds = {
+        name: chosen_threshold(settings.rule, *parts, classes, settings.per_class, delta, **options)
+        for name, parts in seen.items()
+    }
+    if by_labels is not None:
+        thresholds[chosen] = by_labels
+    return thresholds, by_labels is not None
 
 
 def _tell_of_another_rule(run: Run, settings: EvaluateSettings) -> None:
