@@ -53,6 +53,7 @@ def test_dir_lists_the_public_names_and_other_names_are_refused():
         from envise_tf import load_techer  # noqa: F401
 
 
+@pytest.mark.slow
 def test_importing_and_listing_loads_nothing_heavy_and_the_first_use_does():
     done = subprocess.run(
         [

@@ -12,6 +12,8 @@ from envise_tf.deferral.promise import Kept, estimated, kept
 from envise_tf.deferral.rules import deferral_rule
 from envise_tf.deferral.threshold import Threshold
 
+pytestmark = pytest.mark.slow
+
 
 def threshold_at(values, rule, **options):
     filled = dataclasses.asdict(deferral_rule(rule, options))

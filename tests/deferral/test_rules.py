@@ -103,6 +103,7 @@ def test_accuracy_without_images_defers_everything():
 # Risk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("law", "least_coverage"), [(STEADY, 0.7), (HUMP, 0.4)])
 def test_risk_breaks_its_promise_no_more_often_than_allowed(law, least_coverage):
     random = np.random.default_rng(1)
@@ -121,6 +122,7 @@ def test_the_naive_rule_breaks_its_promise_far_more_often():
     assert np.mean(broken) > 0.4
 
 
+@pytest.mark.slow
 def test_at_the_edge_risk_breaks_its_promise_just_as_often_as_allowed():
     # Half of the images score 1 and agree; with those that score 0 the disagreement is a hair above epsilon. So the
     # promise is broken exactly when the test of answering everything errs, with a chance known in closed form.
@@ -272,6 +274,7 @@ def test_agreement_on_all_of_a_small_choosing_part_is_no_reason_to_begin_with_ev
     assert threshold.disagreement == 0
 
 
+@pytest.mark.slow
 def test_the_start_makes_the_promise_of_few_images_likelier():
     # Disagreement 8 % u^3 at depth u, 2 % in all: the lower the score, the likelier.
     random, made, before = np.random.default_rng(29), 0, 0
@@ -349,6 +352,7 @@ def test_the_tail_against_scipy():
 # Recall and rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "share"), [("recall", 0.05), ("rate", 0.2)])
 def test_recall_and_rate_break_their_promise_just_as_often_as_allowed(rule, share):
     # The true share below a threshold t is t: scores of the images in question are uniform.

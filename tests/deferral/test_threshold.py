@@ -14,6 +14,7 @@ from envise_tf.deferral.threshold import Threshold, chosen_threshold, threshold_
 from envise_tf.errors import UserError
 
 
+@pytest.mark.slow
 def test_per_class_the_promise_holds_for_every_class_at_once():
     laws = [STEADY, HUMP, Law([0.8, 0.2], [0.0, 0.5])]
     random, broken, answered = np.random.default_rng(7), 0, np.zeros(3)

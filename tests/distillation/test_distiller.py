@@ -12,6 +12,8 @@ from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.students import is_binary, residual_student
 from envise_tf.networks.teachers import wide_resnet
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 
 CLASSES = [2, 0]  # the student's 0 is the teacher's 2; it does not know the teacher's 1

@@ -12,6 +12,8 @@ from small_bundle import CLASSES, NAMES, changed, small_bundle, vouch
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import file_entry, load_bundle, write_manifest
 
+pytestmark = pytest.mark.slow
+
 FILES = ("student.tflite", "student_builtin.tflite", "teacher.tflite", "labels.txt", "golden.npz")
 
 

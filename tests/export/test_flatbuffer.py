@@ -6,6 +6,8 @@ from small_bundle import flatbuffers
 from envise_tf.errors import UserError
 from envise_tf.export.flatbuffer import check_flatbuffer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["student", "student_builtin", "teacher"])
 def test_a_whole_flatbuffer_passes_and_one_cut_anywhere_does_not(name):

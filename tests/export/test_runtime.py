@@ -12,6 +12,8 @@ from envise_tf.errors import UserError
 from envise_tf.export.runtime import Cascade, LceNetwork, TfliteNetwork
 from envise_tf.prior.estimation import WindowPrior
 
+pytestmark = pytest.mark.slow
+
 IMAGES = varied_images(24)
 
 

@@ -1,8 +1,11 @@
 import numpy as np
+import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from envise_tf.images.digits import Digits
+
+pytestmark = pytest.mark.slow
 
 
 def read(split: str, labels=None) -> dict[str, np.ndarray]:

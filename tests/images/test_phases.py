@@ -13,6 +13,8 @@ from envise_tf.images.phases import Phase, PhasedFrames, load_phases
 from envise_tf.images.source import fingerprint
 from envise_tf.images.tfds import TensorFlowDataset
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("apple", "bus", "cat", "dog", "elm", "pear")
 DIGITS = Digits()
 LOW, HIGH = {0: 0.5, 1: 0.3, 2: 0.2}, {5: 0.25, 6: 0.25, 9: 0.5}

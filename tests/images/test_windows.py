@@ -12,6 +12,8 @@ from envise_tf.images.digits import Digits
 from envise_tf.images.halves import is_in_part
 from envise_tf.images.windows import Augmentation, Stream, photographs
 
+pytestmark = pytest.mark.slow
+
 NONE = Augmentation()
 EVERY = Augmentation(flip=True, shift=0.1, cutout=0.25)
 DIGITS = Digits()

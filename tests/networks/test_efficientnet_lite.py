@@ -12,6 +12,8 @@ from envise_tf.networks.grad_cam import grad_cam
 from envise_tf.networks.macs import macs
 from envise_tf.networks.split import Split, split
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 7
 IMAGES = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
 

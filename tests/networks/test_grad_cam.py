@@ -11,6 +11,8 @@ from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import SMALLEST_NORM, HeadPass, grad_cam, resized_to_smaller, unit_maps
 from envise_tf.networks.split import split
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 BATCH, HEIGHT, WIDTH, CHANNELS, CLASSES = 3, 4, 5, 6, 7
 PAIRS = tf.constant([[0, 3], [6, 1], [2, 2]])

@@ -19,6 +19,8 @@ from envise_tf.networks.imagenet import (
 from envise_tf.networks.loading import load_teacher
 from envise_tf.runs.teacher import fitted_to
 
+pytestmark = pytest.mark.slow
+
 SMALL = ImagenetReference("lite0", 32)
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 

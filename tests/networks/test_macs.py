@@ -14,6 +14,8 @@ from envise_tf.networks.macs import LayerMacs, Macs, macs
 from envise_tf.networks.students import residual_student
 from envise_tf.networks.teachers import keras_application
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 
 BINARY_INPUT = {"input_quantizer": "ste_sign"}

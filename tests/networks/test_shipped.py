@@ -13,6 +13,8 @@ from envise_tf.networks.shipped import card, pack, shipped_names, shipped_networ
 from envise_tf.networks.students import residual_student
 from envise_tf.networks.teachers import wide_resnet
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = [(name, kind) for kind in ("teacher", "student") for name in shipped_names(kind)]
 SETTINGS = {"source": "digits", "protocol": "disjoint", "windows": 3, "window": 64, "seed": 1, "out": "runs/x"}
 ARCHITECTURES = {

@@ -11,6 +11,8 @@ import tensorflow as tf
 from envise_tf.errors import UserError
 from envise_tf.networks.split import split
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 CLASSES = 5
 

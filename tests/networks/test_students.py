@@ -14,6 +14,8 @@ from envise_tf.errors import UserError
 from envise_tf.networks.split import split
 from envise_tf.networks.students import is_binary, residual_student, with_classes
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 

@@ -11,6 +11,8 @@ from envise_tf.networks.normalisation import Normalisation
 from envise_tf.networks.split import split
 from envise_tf.networks.teachers import APPLICATIONS, IMAGENET_CLASSES, keras_application, wide_resnet
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_wrn_16_2_for_100_classes_has_the_parameters_counted_by_hand():
     stem = 3 * 3 * 3 * 32

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from envise_tf.networks.warm_head import warm_head
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 
 CLASSES = 3

@@ -12,6 +12,8 @@ from envise_tf.prior.adaptation import Adaptation, adaptation_to
 from envise_tf.prior.calibration import Calibration
 from envise_tf.prior.shift import uniform_prior
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 30
 SOURCE = uniform_prior(CLASSES)
 PRIOR = zipf_prior(CLASSES, 8)

@@ -18,6 +18,8 @@ from envise_tf.prior.adapted import PriorShift, adapted_teacher, raw_teacher
 from envise_tf.prior.calibration import Calibration
 from envise_tf.prior.shift import adapted_logits, log_prior_ratio, uniform_prior
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 CLASSES = 4
 SOURCE = uniform_prior(CLASSES)

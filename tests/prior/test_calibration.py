@@ -63,6 +63,7 @@ def test_two_classes_are_logistic_regression_on_the_difference_of_the_logits():
     assert sum(calibration.bias) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ridge", [0.0, 5.0])
 @pytest.mark.parametrize("log_ratio", [None, np.linspace(-2, 1, CLASSES)], ids=["plain", "weighted"])
 def test_no_other_temperature_and_bias_nearby_is_better(labelled, ridge, log_ratio):
@@ -113,6 +114,7 @@ def test_biases_of_noise_alone_come_out_as_next_to_none_and_true_ones_stay(teach
     np.testing.assert_allclose(true, offset, atol=0.3)
 
 
+@pytest.mark.slow
 def test_the_ridge_found_is_the_one_under_which_left_out_images_are_most_probable(teacher):
     """Not just on these: how a normal prior of each width would have done on images that the fit has not seen."""
     offset = np.linspace(-0.6, 0.6, CLASSES)
@@ -208,6 +210,7 @@ def test_a_skewed_prior_does_not_lead_to_the_answer_that_is_always_the_same(teac
     assert probable / 1.501 < matched < probable * 1.501
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fit", "stream_share", "tolerance"), [(fitted_temperature, 1.0, 0.03), (matched_temperature, 0.5, 0.08)]
 )

@@ -109,6 +109,7 @@ def test_the_likelihood_under_a_prior_by_hand():
 # --- The interval -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_as_often_as_it_says(teacher):
     """Over 20 streams of 20 classes, 400 shares: 95 % within three standard errors, which is 91.7 %."""
     prior = np.zeros(CLASSES)

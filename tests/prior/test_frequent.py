@@ -9,6 +9,8 @@ from envise_tf.prior.estimation import estimated_prior, prior_interval
 from envise_tf.prior.frequent import frequent_classes
 from envise_tf.prior.shift import uniform_prior
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 100
 SOURCE = uniform_prior(CLASSES)
 MIN_SHARE = 0.01

@@ -10,6 +10,8 @@ from envise_tf.images.halves import is_in_part
 from envise_tf.images.windows import Augmentation
 from envise_tf.runs.job import Job, found_job
 
+pytestmark = pytest.mark.slow
+
 
 def pixels(batches: tf.data.Dataset) -> list[bytes]:
     return [image.tobytes() for batch in batches.as_numpy_iterator() for image in batch]

@@ -9,6 +9,8 @@ from envise_tf.errors import UserError
 from envise_tf.runs.job import found_adaptation, found_job
 from envise_tf.runs.jobs import Jobs
 
+pytestmark = pytest.mark.slow
+
 
 def test_another_student_shares_images_teacher_and_adaptation():
     jobs = Jobs()

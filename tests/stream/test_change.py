@@ -24,6 +24,7 @@ def bernoulli(seed: int, *parts: tuple[int, float]) -> np.ndarray:
     return np.concatenate([random.random(count) < chance for count, chance in parts])
 
 
+@pytest.mark.slow
 def test_an_unchanged_stream_keeps_the_stated_rate_of_false_alarms():
     """20 streams of 10,000 images; one alarm in 10,000 allowed: far fewer, as the bound is careful."""
     alarms = 0

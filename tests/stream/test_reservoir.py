@@ -6,6 +6,8 @@ from envise_tf.errors import UserError
 from envise_tf.stream.reservoir import Reservoir
 from envise_tf.stream.store import read_tree, write_tree
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (2, 2, 3)
 
 

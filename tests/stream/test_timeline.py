@@ -8,6 +8,8 @@ import pytest
 from envise_tf.stream.record import read_record, teacher_alone
 from envise_tf.stream.timeline import write_stream_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def report(stream_run, stream_result):

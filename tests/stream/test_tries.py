@@ -54,6 +54,7 @@ def share_broken(spent, streams: int) -> float:
     return float(np.mean(broken))
 
 
+@pytest.mark.slow
 def test_promises_that_are_tried_again_and_again_are_broken_as_rarely_as_they_say():
     sampling_error = 3 * np.sqrt(DELTA * (1 - DELTA) / 600)
     assert share_broken(lambda number: spent_on_try(DELTA, number), 600) <= DELTA + sampling_error

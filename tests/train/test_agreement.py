@@ -10,6 +10,8 @@ from envise_tf.images.digits import Digits
 from envise_tf.images.halves import is_in_part
 from envise_tf.train.pipeline import distil
 
+pytestmark = pytest.mark.slow
+
 
 def test_agreement_is_measured_on_the_choosing_images(tmp_path):
     run = distil(made_settings(tmp_path / "run", objectives={"soft_label": {"weight": 1.0}}), resumed=False).run

@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from envise_tf.train.curves import save_curves
 
 
+@pytest.mark.slow
 def test_the_picture_is_a_png_with_something_on_it(tmp_path):
     entries = [
         {"window": i, "seconds": 1.0, "loss": 2.0 - i, "soft_label": 2.0 - i, "agreement": 0.5, "val_agreement": 0.4}

@@ -13,6 +13,8 @@ from envise_tf.images.halves import is_in_part
 from envise_tf.runs.finished import load_run
 from envise_tf.tuning.objective import best_gie, objective_figures
 
+pytestmark = pytest.mark.slow
+
 SWEEPS, TRIALS, STREAM = 300, 20, 4000
 STUDENT, TEACHER = 1.0, 10.0
 

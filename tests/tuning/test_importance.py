@@ -14,6 +14,8 @@ from envise_tf.tuning.positions import position, positions
 from envise_tf.tuning.space import Choices, Range, Space, load_space
 from envise_tf.tuning.trials import BASELINE
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(
     "three",
     {

@@ -21,6 +21,8 @@ from envise_tf.tuning.report import write_sweep_report
 from envise_tf.tuning.space import Choices, Range, Space, load_space
 from envise_tf.tuning.trials import BASELINE
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = SweepSettings(trials=23, windows=10)
 ONE = Space("one", {"learning_rate": Range(0.0003, 0.01, "log")})
 

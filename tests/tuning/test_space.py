@@ -148,6 +148,7 @@ def test_settings_of_a_trial_differ_from_the_base_in_nothing_else(tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", space_names())
 def test_random_trials_of_shipped_spaces_are_trainings(name, tmp_path):
     from envise_tf.distillation.objectives import objective
@@ -176,6 +177,7 @@ def test_random_trials_of_shipped_spaces_are_trainings(name, tmp_path):
             assert 0.8 < max(shares) <= 1
 
 
+@pytest.mark.slow
 def test_shipped_spaces_fit_the_presets():
     for name in preset_names("train"):
         load_space("distillation").check(preset(name))

@@ -23,6 +23,8 @@ from envise_tf.deferral.scores.odin import MAGNITUDES
 from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.deferral.scores.regret import fitted_weights, regression_inputs
 
+pytestmark = pytest.mark.slow
+
 PYTORCH_OOD = json.loads((Path(__file__).parent / "pytorch_ood.json").read_text())
 LOGITS = np.random.default_rng(7).normal(scale=4, size=(50, 12))
 

@@ -15,6 +15,8 @@ from envise_tf.images.loading import load_source
 from envise_tf.images.scenario import load_scenario
 from envise_tf.networks.shipped import shipped_network
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Smallest(OutlierScore):

@@ -9,6 +9,8 @@ from envise_tf.deferral.scores.outputs import Observer, Outputs
 from envise_tf.errors import UserError
 from envise_tf.networks.students import residual_student
 
+pytestmark = pytest.mark.slow
+
 layers = tf.keras.layers
 IMAGES = np.random.default_rng(3).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 
