@@ -1,6 +1,6 @@
 # make train   set up .venv and run the main job on the embedded digits, offline once installed
 # make test    set up .venv and run linters, type checker and the whole test suite, in about ten minutes on two cores
-# make fast    set up .venv and run the tests that need no network and no data set, in less than a minute
+# make fast    set up .venv and run the quick tests, which train nothing, in less than a minute
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
 
 PYTHON ?= python3
