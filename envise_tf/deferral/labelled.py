@@ -47,6 +47,27 @@ class LabelledAnswers:
     def __len__(self) -> int:
         return len(self.label)
 
+    @classmethod
+    def of(
+        cls,
+        score: np.ndarray,
+        student_class: np.ndarray,
+        classes: np.ndarray,
+        teacher_class: np.ndarray,
+        label: np.ndarray,
+    ) -> LabelledAnswers:
+        """Returns them, with what is lost by each.
+
+        Args:
+            score: float32 (n,), the student's.
+            student_class: int64 (n,), in its own numbering.
+            classes: int64 (student's classes,), the teacher's class of each.
+            teacher_class: int64 (n,), what the teacher answers.
+            label: int64 (n,), the true class in the teacher's numbering.
+        """
+        lost = (teacher_class == label).astype(np.int64) - (classes[student_class] == label)
+        return cls(score, student_class, lost, label)
+
 
 @dataclass(frozen=True, eq=False)
 class ShiftWeights:

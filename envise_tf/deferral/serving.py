@@ -12,11 +12,12 @@ from scipy import special, stats
 
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.labelled import LabelledAnswers, ShiftWeights
 from envise_tf.deferral.promise import kept
 from envise_tf.deferral.regret import regret
 from envise_tf.deferral.scores import OutlierScore, fitted_default_score, outlier_score
 from envise_tf.deferral.scores.outputs import Observer, Outputs
-from envise_tf.deferral.threshold import Threshold, chosen_threshold
+from envise_tf.deferral.threshold import Threshold, chosen_threshold, threshold_by_labels
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.networks.tracing import traced_function
 from envise_tf.prior.adaptation import Adaptation
@@ -126,18 +127,29 @@ class ScoredStudent:
         promising: HeldBack,
         delta: float,
         adaptation: Adaptation,
+        labelled: LabelledAnswers | None = None,
     ) -> ServingStudent:
         """Returns it with the threshold that keeps a promise, which may defer everything; see `deferral.rules`.
+
+        Where labelled images can bound the accuracy lost they choose the threshold, and else regret does.
 
         Args:
             rule: which promise.
             options: of the rule.
             choosing: images that anything about the student may have been chosen by.
             promising: images, at least one, that nothing about it was chosen by.
-            delta: largest chance that the promise is wrong on this try, at most 1 - confidence.
+            delta: largest chance that the promise is wrong on this try, at most 1 - confidence; with labelled images
+                each of both ways has half of it.
             adaptation: of the teacher, while the images were shown.
+            labelled: what both networks answer on labelled images of elsewhere, for the rule accuracy.
         """
-        threshold = chosen_threshold(rule, choosing, promising, len(self.classes), False, delta, **options)
+        classes, threshold = len(self.classes), None
+        if labelled is not None:
+            delta /= 2
+            weights = ShiftWeights.of(labelled.label, adaptation.lower, adaptation.upper)
+            threshold = threshold_by_labels(choosing, promising, labelled, weights, classes, delta, **options)
+        if threshold is None:
+            threshold = chosen_threshold(rule, choosing, promising, classes, False, delta, **options)
         references = np.sort(promising.score)
         return ServingStudent(self, threshold, references[:: -(-len(references) // _MOST_REFERENCES)], adaptation)
 

@@ -25,12 +25,11 @@ def labelled_answers(
     """
     parts = []
     for batch in batches:
-        outputs, label = networks.student(batch["image"]), batch["label"]
-        own_class = outputs.logits.argmax(axis=-1)
-        teacher_right = networks.teacher(batch["image"]).argmax(axis=-1) == label
-        lost = teacher_right.astype(np.int64) - (networks.teacher_classes[own_class] == label)
-        parts.append((score.score(outputs), own_class, lost, label))
-    return LabelledAnswers(*map(np.concatenate, zip(*parts, strict=True)))
+        outputs = networks.student(batch["image"])
+        teacher_class = networks.teacher(batch["image"]).argmax(axis=-1)
+        parts.append((score.score(outputs), outputs.logits.argmax(axis=-1), teacher_class, batch["label"]))
+    score_of, own_class, teacher_class, label = map(np.concatenate, zip(*parts, strict=True))
+    return LabelledAnswers.of(score_of, own_class, networks.teacher_classes, teacher_class, label)
 
 
 def weights_on(adaptation: Adaptation, labelled: LabelledAnswers) -> ShiftWeights:

@@ -140,7 +140,7 @@ class Adapting:
             return
         shown, promising = self._search.shown, self._holdout.promising
         choosing = Shown(shown.images, teacher.adapted(shown.logits))
-        self._restriction = Restriction.begun(self._plan, beginner, choosing, self._tries)
+        self._restriction = Restriction.begun(self._plan, self._workshop, beginner, choosing, self._tries)
         self._restriction.offer(Shown(promising.images, teacher.adapted(promising.labels)))
         self._journal.tally.validated += self._restriction.seen
 
@@ -197,9 +197,10 @@ class Adapting:
         restriction = self._restriction
         if restriction is None:
             return None
+        before = restriction.seen
         restriction.offer(new)
-        self._journal.tally.validated += len(new.images)
         made = restriction.tried()
+        self._journal.tally.validated += restriction.seen - before
         if isinstance(made, ServingStudent):
             threshold = made.threshold
             self._journal.note(
@@ -267,7 +268,9 @@ class Adapting:
         self._beginner = Beginner.restored(snapshot["beginner"], self._workshop.build)
         self._workshop.teacher.assign(self._beginner.adaptation)
         if snapshot["restriction"] is not None:
-            self._restriction = Restriction.restored(snapshot["restriction"], self._plan, self._beginner, self._tries)
+            self._restriction = Restriction.restored(
+                snapshot["restriction"], self._plan, self._workshop, self._beginner, self._tries
+            )
         if snapshot["training"] is not None:
             self._training = self._trained(self._beginner, snapshot["training"]["began"])
             self._training.restore(snapshot["training"])

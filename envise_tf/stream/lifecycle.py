@@ -10,7 +10,8 @@ the stream changes faster than that, and so has a change while it was in trainin
 and the next classes are found in twice as many images (four times at most), so that they are those of all priors
 together.
 
-Labels never come here. Everything depends on plans, seed and images, so that a killed run can be played again.
+No label of the stream comes here; those of labelled images of elsewhere bound what a student loses, and train nothing.
+Everything depends on plans, seed and images, so that a killed run can be played again.
 """
 
 from __future__ import annotations

@@ -37,9 +37,17 @@ from envise_tf.networks.loading import Classifier, load_generic, load_teacher, r
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
 from envise_tf.run import Run, provenance
-from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size, with_class_names
+from envise_tf.runs.teacher import (
+    fitted_to,
+    labelled_by,
+    labelled_examples,
+    require_size,
+    shared_size,
+    with_class_names,
+)
 from envise_tf.settings import Policy, StreamSettings
 from envise_tf.stream.journal import Replies
+from envise_tf.stream.labelled import LabelledImages
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.record import Log, Record, read_record
@@ -69,11 +77,13 @@ class Sight:
         frames: in their order.
         teacher: with a name for each class.
         truth: int64 (labels of the frames,), the teacher's class of each; -1 where it has none.
+        labelled: images of elsewhere by which promises are made.
     """
 
     frames: Frames
     teacher: Classifier
     truth: np.ndarray
+    labelled: LabelledImages | None
 
     def true_class(self, label: np.ndarray) -> np.ndarray:
         """Returns the teacher's class of each label, int64 (n,), -1 where the label is unknown or foreign to it."""
@@ -126,11 +136,14 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     require_size(teacher, settings.teacher, frames.size, frames.name)
     teacher = fitted_to(frames, teacher, settings.teacher)
     teacher = with_class_names(teacher, settings.teacher, frames.class_names, frames.name)
+    labelled = None
     if settings.calibrate is not None:
-        teacher = dataclasses.replace(teacher, labelled=labelled_by(settings.calibrate, teacher, frames.size))
+        said = labelled_by(settings.calibrate, teacher, frames.size)
+        teacher = dataclasses.replace(teacher, labelled=said)
+        labelled = LabelledImages(labelled_examples(settings.calibrate, teacher, frames.size), said)
     number = {name: index for index, name in enumerate(teacher.class_names)}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
-    return Sight(frames, teacher, truth)
+    return Sight(frames, teacher, truth, labelled)
 
 
 def _phased(settings: StreamSettings) -> Frames:
@@ -211,7 +224,7 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
             settings.policy,
             settings.schedule,
         ),
-        _workshop(settings, sight.teacher, size),
+        _workshop(settings, sight, size),
         load_generic(settings.student_init, settings.teacher, settings.twin),
         settings.memory * _MEGABYTE,
         (size, size, 3),
@@ -246,13 +259,14 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
     )
 
 
-def _workshop(settings: StreamSettings, teacher: Classifier, size: int) -> Workshop:
+def _workshop(settings: StreamSettings, sight: Sight, size: int) -> Workshop:
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
 
     def build(classes: int) -> tf.keras.Model:
         return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
-    return Workshop(StreamTeacher(teacher, settings.adapt, settings.outlier_rate), objectives, build)
+    teacher = StreamTeacher(sight.teacher, settings.adapt, settings.outlier_rate)
+    return Workshop(teacher, objectives, build, sight.labelled if settings.rule == "accuracy" else None)
 
 
 def _save(run: Run, lifecycle: Lifecycle, following: int, seconds: float) -> None:

@@ -8,9 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from envise_tf.deferral.labelled import LabelledAnswers
+from envise_tf.deferral.serving import ScoredStudent
 from envise_tf.distillation.objectives import Objective
 from envise_tf.images.windows import Augmentation
+from envise_tf.prior.adaptation import Adaptation
 from envise_tf.settings import AdaptBy, Policy
+from envise_tf.stream.labelled import LabelledImages
 from envise_tf.stream.teacher import StreamTeacher
 
 
@@ -100,8 +104,14 @@ class Workshop:
         teacher: adapted to the stream.
         objectives: by name.
         build: number of classes -> a new student.
+        labelled: images that choose a threshold where they can, instead of the teacher's probabilities.
     """
 
     teacher: StreamTeacher
     objectives: Mapping[str, Objective]
     build: Callable[[int], tf.keras.Model]
+    labelled: LabelledImages | None = None
+
+    def labelled_answers(self, scored: ScoredStudent, adaptation: Adaptation) -> LabelledAnswers | None:
+        """Returns what a student and the adapted teacher answer on the labelled images, if there are any."""
+        return None if self.labelled is None else self.labelled.answers(scored, self.teacher, adaptation)

@@ -15,7 +15,7 @@ import numpy as np
 
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.serving import ScoredStudent, ServingStudent, Shown, restored_score, score_snapshot
-from envise_tf.stream.plan import AdaptPlan
+from envise_tf.stream.plan import AdaptPlan, Workshop
 from envise_tf.stream.search import Beginner
 from envise_tf.stream.tries import Tries, images_needed
 
@@ -27,29 +27,39 @@ class Restriction:
 
     Args:
         plan: which promise, and how many images are kept for it.
+        workshop: may have labelled images.
         beginner: the student.
         scored: the same, with its score.
         choosing: the images that the score was fitted on.
         tries: shared with whatever else is tried on this stretch of the stream.
 
     Attributes:
-        seen: images that the student has looked at so far.
+        seen: images that the student has looked at so far, labelled ones as often as it was tried on them.
     """
 
     def __init__(
-        self, plan: AdaptPlan, beginner: Beginner, scored: ScoredStudent, choosing: HeldBack, tries: Tries
+        self,
+        plan: AdaptPlan,
+        workshop: Workshop,
+        beginner: Beginner,
+        scored: ScoredStudent,
+        choosing: HeldBack,
+        tries: Tries,
     ) -> None:
-        self._plan, self._beginner, self._scored, self._choosing, self._tries = plan, beginner, scored, choosing, tries
+        self._plan, self._workshop, self._beginner = plan, workshop, beginner
+        self._scored, self._choosing, self._tries = scored, choosing, tries
         self._promising = choosing.where(np.zeros(0, np.int64))
         self._promised = 0
         self._next_try = round(_SPARE * images_needed(plan.rule, plan.options, tries.next_delta))
         self.seen = len(choosing)
 
     @classmethod
-    def begun(cls, plan: AdaptPlan, beginner: Beginner, choosing: Shown, tries: Tries) -> Restriction:
+    def begun(
+        cls, plan: AdaptPlan, workshop: Workshop, beginner: Beginner, choosing: Shown, tries: Tries
+    ) -> Restriction:
         """Returns one whose score is fitted on these images, at least one, with the adapted teacher's logits."""
         scored = ScoredStudent.fitted(beginner.network, beginner.classes, choosing)
-        return cls(plan, beginner, scored, scored.seen(choosing), tries)
+        return cls(plan, workshop, beginner, scored, scored.seen(choosing), tries)
 
     def offer(self, shown: Shown) -> None:
         """Takes images for the promise, each seen for the first time, with the adapted teacher's logits."""
@@ -65,9 +75,17 @@ class Restriction:
         if self._promised < self._next_try:
             return None
         self._next_try = 2 * self._promised
-        plan = self._plan
+        plan, workshop, adaptation = self._plan, self._workshop, self._beginner.adaptation
+        labelled = workshop.labelled_answers(self._scored, adaptation)
+        self.seen += 0 if labelled is None else len(labelled)
         student = self._scored.serving(
-            plan.rule, plan.options, self._choosing, self._promising, self._tries.spent(), self._beginner.adaptation
+            plan.rule,
+            plan.options,
+            self._choosing,
+            self._promising,
+            self._tries.spent(),
+            adaptation,
+            labelled,
         )
         return student.threshold.why_all_deferred or student
 
@@ -83,10 +101,12 @@ class Restriction:
         }
 
     @classmethod
-    def restored(cls, snapshot: Mapping[str, Any], plan: AdaptPlan, beginner: Beginner, tries: Tries) -> Restriction:
+    def restored(
+        cls, snapshot: Mapping[str, Any], plan: AdaptPlan, workshop: Workshop, beginner: Beginner, tries: Tries
+    ) -> Restriction:
         """Returns the one that `snapshot` was taken of."""
         scored = ScoredStudent(beginner.network, beginner.classes, restored_score(snapshot["score"]))
-        made = cls(plan, beginner, scored, HeldBack(**snapshot["choosing"]), tries)
+        made = cls(plan, workshop, beginner, scored, HeldBack(**snapshot["choosing"]), tries)
         made._promising, made._promised = HeldBack(**snapshot["promising"]), snapshot["promised"]
         made._next_try, made.seen = snapshot["next_try"], snapshot["seen"]
         return made

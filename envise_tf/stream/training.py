@@ -198,6 +198,8 @@ class Training:
         course.tried_on = self.holdout.promised
         journal.tally.validated += len(choosing.images) + len(promising.images)
         scored = ScoredStudent.fitted(self._learner.student, beginner.classes, choosing)
+        labelled = self._workshop.labelled_answers(scored, beginner.adaptation)
+        journal.tally.validated += 0 if labelled is None else len(labelled)
         student = scored.serving(
             plan.rule,
             plan.options,
@@ -205,6 +207,7 @@ class Training:
             scored.seen(promising),
             self._tries.spent(),
             beginner.adaptation,
+            labelled,
         )
         threshold = student.threshold
         if threshold.why_all_deferred is not None:

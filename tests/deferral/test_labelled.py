@@ -41,6 +41,20 @@ def test_weights_by_hand():
             ShiftWeights.of(wrong, np.zeros(3), np.ones(3))
 
 
+def test_what_is_lost_by_hand():
+    classes = np.array([4, 7])
+    answers = LabelledAnswers.of(
+        score=np.arange(4.0),
+        student_class=np.array([0, 1, 0, 1]),
+        classes=classes,
+        teacher_class=np.array([4, 4, 7, 1]),
+        label=np.array([4, 4, 4, 1]),
+    )
+    # both right, the teacher alone, the student alone, the teacher alone about a class that the student lacks
+    assert answers.lost.tolist() == [0, 1, -1, 1]
+    assert answers.student_class.tolist() == [0, 1, 0, 1]
+
+
 def test_the_bound_comes_down_to_the_loss_on_the_stream():
     labelled = drawn(np.random.default_rng(1), 20_000)
     weights = ShiftWeights.of(labelled.label, PRIOR, PRIOR)

@@ -12,8 +12,10 @@ from envise_tf.distillation.objectives import objective
 from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
 from envise_tf.images.windows import Augmentation
+from envise_tf.networks.labelled import LabelledLogits
 from envise_tf.networks.loading import Classifier
 from envise_tf.stream.journal import Replies
+from envise_tf.stream.labelled import LabelledImages
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
 from envise_tf.stream.store import read_tree, write_tree
@@ -59,12 +61,13 @@ def blind() -> tf.keras.Model:
     return cell_network(range(CLASSES), scale=0.0)
 
 
-def begun(teacher, generic, adapt=None, serve=None) -> Lifecycle:
+def begun(teacher, generic, adapt=None, serve=None, labelled=None) -> Lifecycle:
     """Returns a lifecycle whose students start from the generic one, and stay as good as it is."""
     workshop = Workshop(
         StreamTeacher(Classifier(teacher, ()), is_adapted=True),
         {"soft_label": objective("soft_label", {"weight": 1.0, "temperature": 1.0})},
         lambda classes: cell_network(range(classes), scale=0.0),
+        labelled,
     )
     return Lifecycle(
         dataclasses.replace(ADAPT, **(adapt or {})),
@@ -237,6 +240,30 @@ def test_a_generic_student_serves_untrained_as_soon_as_it_can_promise(teacher, a
     # Each image is looked at once: those of the search fit the score, all after them are for the promise.
     assert tally.validated == threshold["image"]
     assert lifecycle.state == "serve"
+
+
+def labelled_images(teacher: tf.keras.Model, shift: int) -> LabelledImages:
+    """Returns 400 images of all classes, each labelled as so many classes after the one that the teacher sees."""
+    classes = np.tile(np.arange(CLASSES), 40)
+    images, label = images_of(classes, seed=9, first=50_000), (classes + shift) % CLASSES
+    batches = tf.data.Dataset.from_tensor_slices({"image": images, "label": label}).batch(64)
+    return LabelledImages(batches, LabelledLogits(teacher.predict(images, verbose=0), label))
+
+
+def test_labelled_images_promise_what_a_teacher_that_is_sure_and_wrong_cannot(teacher):
+    next_class = cell_network(np.roll(range(CLASSES), 1))
+    plan = {"adapt_by": "restriction", "rule": "accuracy", "options": {"epsilon": 0.05, "confidence": 0.95}}
+    covered = []
+    for labelled in (None, labelled_images(teacher, 0), labelled_images(teacher, 1)):
+        lifecycle = begun(teacher, next_class, plan, labelled=labelled)
+        _, events = played(lifecycle, stream_of(LOW, 640))
+        covered.append(0.0 if lifecycle.student is None else lifecycle.student.threshold.coverage)
+    assert max(covered[:2]) < 0.05
+    assert covered[2] > 0.5
+    (threshold,) = named(events, "threshold")
+    assert "by 400 labelled images" in threshold["reason"]
+    # The images of the stream once each, and the labelled ones at each try.
+    assert lifecycle.journal.tally.validated == threshold["image"] + 400 * threshold["tries"]
 
 
 def test_an_untrained_student_comes_back_from_a_file_while_it_waits_for_images(teacher, tmp_path):

@@ -1,5 +1,6 @@
 """The command stream: what it writes, what survives a kill, and what it says to mistakes."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from envise_tf.images.digits import Digits
 from envise_tf.run import Run
 from envise_tf.settings import StreamSettings, parsed
 from envise_tf.stream.__main__ import main
-from envise_tf.stream.pipeline import adapt_plan, found_sight
+from envise_tf.stream.pipeline import adapt_plan, begun_lifecycle, found_sight
 from envise_tf.stream.record import read_record
 from envise_tf.stream.store import write_tree
 
@@ -146,6 +147,25 @@ def test_photographs_and_films_are_held_back_in_blocks_of_time_and_simulated_ima
     plans = {name: adapt_plan(one, found_sight(one, Run(Path("nowhere"))).frames) for name, one in settings.items()}
     assert plans["simulated"].block is None
     assert plans["photographs"].block == 64
+
+
+def test_labelled_images_calibrate_the_teacher_and_come_with_what_it_says_of_each(simulated, tmp_path):
+    for i, example in enumerate(Digits().examples("test").take(40)):
+        folder = tmp_path / Digits.class_names[int(example["label"])]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(example["image"].numpy()).save(folder / f"{i}.png")
+    settings = parsed(StreamSettings, "stream", "", [*simulated, "--calibrate", str(tmp_path)])[0]
+    sight = found_sight(settings, Run(Path("nowhere")))
+    labelled = sight.labelled
+    assert labelled is not None
+    assert sight.teacher.labelled is labelled.teacher_said
+    images, labels = (np.concatenate([each[name] for each in labelled.batches]) for name in ("image", "label"))
+    np.testing.assert_array_equal(labels, labelled.teacher_said.labels)
+    np.testing.assert_allclose(sight.teacher(images), labelled.teacher_said.logits, atol=1e-4)
+    # The threshold of another rule is none of theirs.
+    for rule, expected in (("accuracy", labelled), ("risk", None)):
+        asked = dataclasses.replace(settings, rule=rule, epsilon=0.05)
+        assert begun_lifecycle(asked, sight).workshop.labelled is expected
 
 
 def test_photographs_are_answered_in_the_order_of_their_times(photographs, tmp_path, capsys):
