@@ -6,6 +6,10 @@ T is the temperature [Guo et al. 2017], b one bias per class [Alexandari, Kundaj
 temperature scaling"], which sums to 0. Both are fitted by maximum likelihood on labelled images that the teacher was
 not trained on. In 1/T and b the negative log-likelihood is convex, so its minimum is found from any start.
 
+Where the teacher is right about all of them, it has none: ever sharper logits are ever more probable. So 1/T has the
+prior exp(-1/T), as one more image would, of which a wrong class lay one nat ahead of the right one (our choice). Among
+hundreds of images, some of them mistaken, it is not felt.
+
 Under a shifted prior the probabilities in use are those of the adapted teacher,
 
     log q(c | x) = z_c(x) / T + b_c + log(pi_c / pi0_c) - (a constant per image)
@@ -38,8 +42,8 @@ from envise_tf.prior.estimation import PSEUDO_IMAGES, estimated_prior
 from envise_tf.prior.shift import SHARE_FLOOR, log_prior_ratio
 
 TEMPERATURES = (0.05, 20.0)
-"""Where the temperature is sought. Logits that are never wrong on the labelled images end at the lower end, logits
-that say nothing at the upper one (our choice: there probabilities are one-hot or even, to all purposes)."""
+"""Where the temperature is sought: logits that say nothing end at the upper end (our choice: there probabilities are
+even, to all purposes)."""
 
 _FIRST_RIDGE, _MOST_RIDGE = 32.0, 1e6
 _SAME_RIDGE = 0.05
@@ -99,7 +103,7 @@ def fitted_calibration(
 ) -> Calibration:
     """Returns the temperature and the biases under which labelled images are most probable.
 
-    Minimises sum_i w_i (-log q(y_i | x_i)) + ridge / 2 sum_c b_c^2 by L-BFGS in 1/T and b. The weights w_i are
+    Minimises sum_i w_i (-log q(y_i | x_i)) + 1 / T + ridge / 2 sum_c b_c^2 by L-BFGS in 1/T and b. The weights w_i are
     exp(log_ratio) of the image's label, scaled so that they sum to the effective number of images,
     (sum w)^2 / sum w^2 [Kish 1965], or the ridge would count for less or more than it says.
 
@@ -201,8 +205,8 @@ def _most_probable(
         residual = np.exp(log_q)
         residual[rows, labels] -= 1
         residual *= weights[:, None]
-        value = -(weights * log_q[rows, labels]).sum() + precision / 2 * (bias**2).sum()
-        gradient = np.append((residual * logits).sum(), residual.sum(axis=0) + precision * bias)
+        value = -(weights * log_q[rows, labels]).sum() + sharpness + precision / 2 * (bias**2).sum()
+        gradient = np.append((residual * logits).sum() + 1, residual.sum(axis=0) + precision * bias)
         return value / weights.sum(), gradient[: len(parameters)] / weights.sum()
 
     coldest, hottest = TEMPERATURES

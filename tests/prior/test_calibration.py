@@ -46,7 +46,9 @@ def mean_loss(logits, labels, weights=None):
 
 def test_the_temperature_is_the_one_that_a_search_over_one_number_finds(labelled):
     logits, labels = labelled
-    searched = optimize.minimize_scalar(lambda t: mean_loss(logits / t, labels), bounds=(0.1, 10), method="bounded")
+    searched = optimize.minimize_scalar(
+        lambda t: mean_loss(logits / t, labels) + 1 / t / len(labels), bounds=(0.1, 10), method="bounded"
+    )
     calibration = fitted_temperature(logits, labels)
     assert calibration.temperature == pytest.approx(searched.x, rel=1e-4)
     assert calibration.temperature == pytest.approx(2, rel=0.1)
@@ -56,7 +58,9 @@ def test_the_temperature_is_the_one_that_a_search_over_one_number_finds(labelled
 def test_two_classes_are_logistic_regression_on_the_difference_of_the_logits():
     logits, labels = Gaussians.random(2, dimensions=2, seed=3).draw([0.7, 0.3], 500, seed=4)
     difference = logits[:, [1]] - logits[:, [0]]
-    regression = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(difference, labels)
+    # Its penalty |slope| is our prior on 1 / T.
+    lasso = LogisticRegression(penalty="l1", C=1.0, solver="saga", tol=1e-10, max_iter=100_000)
+    regression = lasso.fit(difference, labels)
     calibration = fitted_calibration(logits, labels, ridge=0.0)
     assert 1 / calibration.temperature == pytest.approx(regression.coef_[0, 0], rel=1e-4)
     assert calibration.bias[1] - calibration.bias[0] == pytest.approx(regression.intercept_[0], abs=1e-4)
@@ -75,7 +79,7 @@ def test_no_other_temperature_and_bias_nearby_is_better(labelled, ridge, log_rat
     def loss(parameters):
         bias = parameters[1:] - parameters[1:].mean()
         data = mean_loss(parameters[0] * logits + bias + shift, labels, weights)
-        return data + ridge / 2 * (bias**2).sum() / effective
+        return data + (parameters[0] + ridge / 2 * (bias**2).sum()) / effective
 
     found = fitted_calibration(logits, labels, log_ratio, ridge=ridge)
     best = np.array([1 / found.temperature, *found.bias])
@@ -146,12 +150,24 @@ def test_a_class_without_an_image_gets_a_finite_bias(labelled):
     assert bias.argmin() == 3
 
 
-def test_logits_that_are_never_wrong_end_at_the_coldest_temperature_and_useless_ones_at_the_hottest():
+def test_useless_logits_end_at_the_hottest_temperature():
     labels = np.arange(200) % CLASSES
-    right = np.eye(CLASSES)[labels]
     for fit in (fitted_temperature, matched_temperature):
-        assert fit(right, labels).temperature == pytest.approx(TEMPERATURES[0])
-        assert fit(-right, labels).temperature == pytest.approx(TEMPERATURES[1])
+        assert fit(-np.eye(CLASSES)[labels], labels).temperature == pytest.approx(TEMPERATURES[1])
+
+
+@pytest.mark.parametrize("images", [16, 50, 1000])
+@pytest.mark.parametrize("gap", [1.0, 5.0])
+def test_logits_that_are_never_wrong_are_believed_as_far_as_there_are_images(images, gap):
+    labels = np.arange(images) % CLASSES
+    logits = gap * np.eye(CLASSES)[labels]
+    # By hand: each image loses log(1 + 7 exp(-gap / T)), and with 1 / T its sum is least where its slope is -1.
+    slope = images * gap - 1
+    sharpness = np.log((CLASSES - 1) * slope) / gap
+    for found in (fitted_temperature(logits, labels), fitted_calibration(logits, labels)):
+        assert 1 / found.temperature == pytest.approx(sharpness, rel=1e-3)
+        mistaken = 1 - special.softmax(found.logits(logits), axis=1).max(axis=1)
+        np.testing.assert_allclose(mistaken, 1 / (images * gap), rtol=0.01)
 
 
 @pytest.mark.parametrize(
