@@ -106,7 +106,9 @@ class Adapting:
         self._journal.tally.labelled += count
         unknown = np.full(count, np.nan, np.float32)
         label = adapted.teacher_class
-        replies = Replies("adapt", label, np.zeros(count, bool), unknown, label, teacher.adaptation)
+        replies = Replies(
+            "adapt", label, np.zeros(count, bool), unknown, label, shown.teacher_class, teacher.adaptation
+        )
         self._holdout.add(shown, uses)
         is_trained_on = ~uses.held_back
         if beginner is not None:

@@ -24,6 +24,7 @@ class Replies:
         by_student: bool (n,).
         score: float32 (n,), NaN while adapting.
         teacher_class: int64 (n,), what the teacher said, -1 where it was not asked.
+        raw_class: int64 (n,), the same of the teacher as it came.
         adaptation: of the teacher.
     """
 
@@ -32,6 +33,7 @@ class Replies:
     by_student: np.ndarray
     score: np.ndarray
     teacher_class: np.ndarray
+    raw_class: np.ndarray
     adaptation: Adaptation
 
 

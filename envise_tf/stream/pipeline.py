@@ -50,7 +50,7 @@ from envise_tf.stream.journal import Replies
 from envise_tf.stream.labelled import LabelledImages
 from envise_tf.stream.lifecycle import Lifecycle
 from envise_tf.stream.plan import AdaptPlan, ServePlan, Workshop
-from envise_tf.stream.record import Log, Record, read_record
+from envise_tf.stream.record import Known, Log, Record, read_record
 from envise_tf.stream.result import as_figures
 from envise_tf.stream.store import read_tree, write_tree
 from envise_tf.stream.teacher import StreamTeacher
@@ -195,17 +195,19 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
     return result
 
 
-def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -> tuple[np.ndarray, np.ndarray]:
-    """Returns true and teacher's class of each image, int64 (n,), as far as they are known.
+def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -> Known:
+    """Returns what is known of each image.
 
     Where there are labels the teacher is asked about every image, for the record alone: to compare it with the cascade.
     """
-    teacher_class = replies.teacher_class.copy()
+    teacher_class, raw_class = replies.teacher_class.copy(), replies.raw_class.copy()
     unasked = teacher_class < 0
     if len(sight.truth) and unasked.any():
         teacher = lifecycle.workshop.teacher
-        teacher_class[unasked] = teacher.adapted(teacher(batch.images[unasked]), replies.adaptation).argmax(axis=-1)
-    return sight.true_class(batch.truth), teacher_class
+        logits = teacher(batch.images[unasked])
+        teacher_class[unasked] = teacher.adapted(logits, replies.adaptation).argmax(axis=-1)
+        raw_class[unasked] = logits.argmax(axis=-1)
+    return Known(teacher_class, raw_class, sight.true_class(batch.truth))
 
 
 def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:

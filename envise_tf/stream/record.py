@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from envise_tf.images.frames import Batch
 from envise_tf.run import Run
 from envise_tf.stream.journal import Replies, Tally
 
-ANSWERS = ("image", "phase", "state", "label", "by_student", "score", "asked", "teacher", "truth")
+ANSWERS = ("image", "phase", "state", "label", "by_student", "score", "asked", "teacher", "raw", "truth")
 COUNTS = tuple(field.name for field in dataclasses.fields(Tally))
 """What is counted, in images, in the order of `Record.counts`."""
 
@@ -45,6 +45,7 @@ class Record:
         score: float32 (n,), NaN while adapting.
         asked: bool (n,), whether the teacher had to see the image.
         teacher: int64 (n,), the teacher's class, -1 where nobody asked.
+        raw: int64 (n,), the same of the teacher as it came.
         truth: int64 (n,), in the teacher's numbering, -1 where unknown.
         work_image: int64 (m,), the last image of each batch, ascending.
         counts: float64 (m, 7), `COUNTS` since the start of the stream.
@@ -59,6 +60,7 @@ class Record:
     score: np.ndarray
     asked: np.ndarray
     teacher: np.ndarray
+    raw: np.ndarray
     truth: np.ndarray
     work_image: np.ndarray
     counts: np.ndarray
@@ -149,6 +151,20 @@ def teacher_alone(record: Record) -> Record:
 # --- Writing ---------------------------------------------------------------------------------------------------------
 
 
+class Known(NamedTuple):
+    """What is known of n images for the record alone, int64 (n,) each, -1 where it is not.
+
+    Attributes:
+        teacher: the teacher's class.
+        raw: the class of the teacher as it came.
+        truth: in the teacher's numbering.
+    """
+
+    teacher: np.ndarray
+    raw: np.ndarray
+    truth: np.ndarray
+
+
 class Log:
     """The three files of the record.
 
@@ -182,12 +198,11 @@ class Log:
         self,
         batch: Batch,
         replies: Replies,
-        known: tuple[np.ndarray, np.ndarray],
+        known: Known,
         tally: Tally,
         events: list[dict[str, Any]],
     ) -> None:
         """Appends a batch, but for the answers that have been given before."""
-        truth, teacher_class = known
         columns = (
             batch.numbers,
             batch.phase,
@@ -196,8 +211,7 @@ class Log:
             replies.by_student.astype(int),
             ["" if np.isnan(score) else f"{score:.6g}" for score in replies.score],
             (replies.teacher_class >= 0).astype(int),
-            teacher_class,
-            truth,
+            *known,
         )
         rows = [row for row in zip(*columns, strict=True) if row[0] > self._given]
         csv.writer(self._answers, lineterminator="\n").writerows(rows)

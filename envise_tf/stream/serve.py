@@ -99,7 +99,8 @@ class Service:
                 "disagreement": ~audits.agrees,
             }
         )
-        replies = Replies("serve", label, ~is_asked, said.score, np.where(is_asked, label, -1), adaptation)
+        told, raw = (np.where(is_asked, answers, -1) for answers in (label, logits.argmax(axis=-1)))
+        replies = Replies("serve", label, ~is_asked, said.score, told, raw, adaptation)
         if change is not None:
             return replies, change
         asked, avoidable = Shown(images[is_asked], logits[is_asked]), int(np.sum(~is_foreign))

@@ -68,6 +68,7 @@ class Summary:
         answered: images.
         accuracy: of the cascade, where the true class is known.
         accuracy_teacher: of the teacher on the same images, None unless it is known for all of them.
+        accuracy_raw_teacher: likewise, of the teacher as it came.
         agreement: of the answers with the teacher's, None unless the teacher is known for all images: where it is known
             for those alone that it was asked about, every answer is its own.
         serving: share of the images that came while serving.
@@ -80,6 +81,7 @@ class Summary:
     answered: int
     accuracy: float | None = None
     accuracy_teacher: float | None = None
+    accuracy_raw_teacher: float | None = None
     agreement: float | None = None
     serving: float | None = None
     deferral_rate: float | None = None
@@ -96,12 +98,14 @@ def summary(record: Record, flops: Flops, first: int = 0, stop: int | None = Non
         return Summary(0)
     is_serving, label, teacher = record.is_serving[rows], record.label[rows], record.teacher[rows]
     truth, is_labelled, all_asked = record.truth[rows], record.truth[rows] >= 0, bool((teacher >= 0).all())
+    has_teacher = is_labelled & bool((teacher[is_labelled] >= 0).all())
     end = int(record.image[-1]) + 1 if stop is None else stop
     spent = flops.spent(record.counts_before(end) - record.counts_before(first))
     return Summary(
         answered,
         accuracy=_share(label == truth, is_labelled),
-        accuracy_teacher=_share(teacher == truth, is_labelled) if (teacher[is_labelled] >= 0).all() else None,
+        accuracy_teacher=_share(teacher == truth, has_teacher),
+        accuracy_raw_teacher=_share(record.raw[rows] == truth, has_teacher),
         agreement=_share(label == teacher, teacher >= 0) if all_asked else None,
         serving=float(is_serving.mean()),
         deferral_rate=_share(~record.by_student[rows], is_serving),

@@ -49,6 +49,7 @@ _WHOLE = "whole stream"
 _COLUMNS = {
     "right": "accuracy",
     "teacher right": "accuracy_teacher",
+    "raw teacher": "accuracy_raw_teacher",
     "as teacher": "agreement",
     "serving": "serving",
     "to teacher": "deferral_rate",
@@ -112,7 +113,7 @@ def _headline(record: Record, flops: Flops, phases: Phases) -> str:
     texts = [f"{whole.answered:,} images were answered."]
     if whole.accuracy is not None:
         texts = [f"Of {whole.answered:,} images the cascade answered {percent(whole.accuracy)} rightly"]
-        texts[0] += "." if whole.accuracy_teacher is None else f", the teacher alone {percent(whole.accuracy_teacher)}."
+        texts[0] += f"{_of_teacher(whole)}."
     if whole.gie is None:
         texts.append("No student came to serve.")
     else:
@@ -130,6 +131,15 @@ def _headline(record: Record, flops: Flops, phases: Phases) -> str:
         after = f", after {_listed([f'{images:,}' for images in noticed])} images" if noticed else ""
         texts.append(f"{len(noticed)} of {_count(len(found), 'change')} of the prior were noticed{after}.")
     return " ".join(texts)
+
+
+def _of_teacher(whole: Summary) -> str:
+    """Returns how right the teacher is by itself, adapted and as it came where the two differ; nothing if unknown."""
+    adapted, raw = whole.accuracy_teacher, whole.accuracy_raw_teacher
+    if adapted is None or raw is None:
+        return ""
+    alone = f", the teacher alone {percent(adapted)}"
+    return alone if adapted == raw else f"{alone}, and {percent(raw)} as it came"
 
 
 def _less(gain: float) -> str:
@@ -215,11 +225,14 @@ def _draw_states(axes: Axes, record: Record, phases: Phases, width: float) -> No
 
 def _draw_accuracy(axes: Axes, record: Record) -> None:
     known = record.truth >= 0
-    for answer, is_known, name, colour in (
-        (record.teacher, known & (record.teacher >= 0), "teacher alone", TEACHER),
-        (record.label, known, "cascade", CASCADE),
+    with_teacher = known & (record.teacher >= 0)
+    for answer, is_known, name, colour, style in (
+        (record.raw, with_teacher, "teacher as it came", TEACHER, ":"),
+        (record.teacher, with_teacher, "teacher alone", TEACHER, "-"),
+        (record.label, known, "cascade", CASCADE, "-"),
     ):
-        _draw_percent(axes, record.image, rolling_share(answer == record.truth, is_known), label=name, color=colour)
+        shares = rolling_share(answer == record.truth, is_known)
+        _draw_percent(axes, record.image, shares, label=name, color=colour, ls=style)
     axes.set_ylabel("right answers [%]")
 
 

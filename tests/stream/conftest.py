@@ -29,14 +29,19 @@ def is_adapting(image: int) -> bool:
 
 
 def answer(image: int, has_labels: bool) -> tuple[Any, ...]:
-    """The teacher is wrong about 10 % and gets 20 % deferred and 4 % audited; the student is wrong about 5 %."""
+    """The teacher is wrong about 10 %, as it came about 20 %, and gets 20 % deferred and 4 % audited.
+
+    The student is wrong about 5 %.
+    """
     adapting = is_adapting(image)
     truth = image % 4
     teacher = truth + 4 * (image % 10 == 0)
     asked = adapting or image % 5 == 0 or image % 25 == 1
     label = teacher if asked or image % 20 != 3 else 9
     score = "" if adapting else 0.5
-    known = (teacher if has_labels or asked else -1, truth if has_labels else -1)
+    is_known = has_labels or asked
+    raw = truth + 4 * (image % 5 == 0)
+    known = (teacher if is_known else -1, raw if is_known else -1, truth if has_labels else -1)
     state = "adapt" if adapting else "serve"
     return (image, image // 1000 if has_labels else -1, state, label, int(not asked), score, int(asked), *known)
 
@@ -51,7 +56,7 @@ def work(last: int) -> tuple[int, ...]:
 def write_run(folder: Path, has_labels: bool = True) -> Path:
     folder.mkdir()
     answers = [answer(image, has_labels) for image in range(4000)]
-    header = "image,phase,state,label,by_student,score,asked,teacher,truth"
+    header = "image,phase,state,label,by_student,score,asked,teacher,raw,truth"
     (folder / "answers.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in answers), ""]))
     header = "image,student,deferred,audited,labelled,taught,trained,validated"
     rows = [",".join(map(str, work(last))) for last in range(49, 4000, 50)]

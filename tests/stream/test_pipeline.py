@@ -98,8 +98,20 @@ def test_the_result_counts_what_the_record_holds(finished):
     assert result["total"]["answered"] == 600
     assert result["total"]["accuracy"] == pytest.approx((record.label == record.truth).mean())
     assert result["total"]["accuracy_teacher"] == pytest.approx((record.teacher == record.truth).mean())
+    assert result["total"]["accuracy_raw_teacher"] == pytest.approx((record.raw == record.truth).mean())
     assert result["settings"]["find"] == 96
     assert (finished / "stream_report.html").stat().st_size > 20_000
+
+
+def test_both_teachers_are_recorded_for_every_image_of_a_simulated_stream(simulated, finished):
+    sight, record = (
+        found_sight(parsed(StreamSettings, "stream", "", simulated)[0], Run(finished)),
+        read_record(finished),
+    )
+    images = np.concatenate([batch.images for batch in sight.frames.batches(0, 100)])
+    np.testing.assert_array_equal(record.raw, sight.teacher(images).argmax(axis=-1))
+    assert (record.teacher != record.raw).any()
+    np.testing.assert_array_equal(record.label[~record.by_student], record.teacher[~record.by_student])
 
 
 DYING = """

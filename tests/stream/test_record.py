@@ -13,11 +13,11 @@ from envise_tf.stream.record import Record, read_record, teacher_alone
 from envise_tf.stream.result import as_figures
 from envise_tf.stream.summary import Flops, gie_total_so_far, rolling_share, states, stretches, summary
 
-ANSWERS = """image,phase,state,label,by_student,score,asked,teacher,truth
-0,0,adapt,7,0,,1,7,7
-1,0,adapt,7,0,,1,7,8
-3,0,serve,8,1,0.25,0,9,8
-4,1,serve,9,0,-1.5,1,9,9
+ANSWERS = """image,phase,state,label,by_student,score,asked,teacher,raw,truth
+0,0,adapt,7,0,,1,7,6,7
+1,0,adapt,7,0,,1,7,7,8
+3,0,serve,8,1,0.25,0,9,9,8
+4,1,serve,9,0,-1.5,1,9,9,9
 """
 WORK = """image,student,deferred,audited,labelled,taught,trained,validated
 1,0,0,0,2,64,64,5
@@ -53,6 +53,7 @@ def made(truth=True, events=()):
         score=np.zeros(10, np.float32),
         asked=~by_student,
         teacher=teacher if truth else np.where(by_student, -1, teacher),
+        raw=np.append(teacher[:-1], 2) if truth else np.where(by_student, -1, teacher),
         truth=np.array([1, 2, 3, 1, 1, 1, 1, 2, 3, 1]) if truth else np.full(10, -1),
         work_image=np.array([4, 9]),
         counts=np.array([[0, 0, 0, 5, 4, 4, 2], [5, 1, 1, 5, 4, 4, 2]], float),
@@ -73,6 +74,7 @@ def test_a_record_is_read_as_it_was_written(run):
     np.testing.assert_array_equal(record.score, np.array([np.nan, np.nan, 0.25, -1.5], np.float32))
     assert record.asked.tolist() == [True, True, False, True]
     assert record.teacher.tolist() == [7, 7, 9, 9]
+    assert record.raw.tolist() == [6, 7, 9, 9]
     assert record.truth.tolist() == [7, 8, 8, 9]
     assert record.work_image.tolist() == [1, 4]
     assert record.counts.tolist() == [[0, 0, 0, 2, 64, 64, 5], [2, 1, 0, 2, 64, 64, 5]]
@@ -120,6 +122,7 @@ def test_a_summary_by_hand():
     assert found.answered == 10
     assert found.accuracy == pytest.approx(0.9)
     assert found.accuracy_teacher == pytest.approx(0.8)
+    assert found.accuracy_raw_teacher == pytest.approx(0.7)
     assert found.agreement == pytest.approx(0.9)
     assert found.serving == pytest.approx(0.5)
     assert found.deferral_rate == pytest.approx(0.4)
@@ -151,7 +154,7 @@ def test_the_parts_add_up_to_the_whole(border):
 def test_without_labels_agreement_is_not_claimed():
     # The teacher is known for the images that it answered: it would agree with itself.
     found = summary(made(truth=False), FLOPS)
-    assert (found.accuracy, found.accuracy_teacher, found.agreement) == (None, None, None)
+    assert (found.accuracy, found.accuracy_teacher, found.accuracy_raw_teacher, found.agreement) == (None,) * 4
     assert found.gie == summary(made(), FLOPS).gie
 
 
