@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
         model, names = imagenet_classifier(imagenet, size=None), tuple(imagenet_classes().values())
     elif reference in APPLICATIONS and not Path(reference).exists():
         model = keras_application(reference, 224, IMAGENET_CLASSES, "imagenet")
+        names = tuple(imagenet_classes().values())
     else:
         path = Path(reference)
         if (path / "teacher.keras").exists():
@@ -161,13 +163,19 @@ def _checked(classifier: Classifier, reference: str) -> Classifier:
             f"{reference} has {classifier.classes} classes, but {len(classifier.class_names)} names are given: "
             "expected one name per line for each, in the network's order"
         )
+    twice = sorted(name for name, count in Counter(classifier.class_names).items() if count > 1)
+    if twice:
+        raise UserError(
+            f"{reference} has more than one class of the name {twice[0]}: expected different names, as an answer is one"
+        )
     return classifier
 
 
 def _names_of_run(run: Path) -> tuple[str, ...]:
     try:
         if (run / "classes.json").exists():  # a run of train, whose result names the student's classes
-            return tuple(json.loads((run / "classes.json").read_text())["teacher_names"])
+            classes = json.loads((run / "classes.json").read_text())
+            return tuple(classes["teacher_names"]) if classes.get("is_named", True) else ()
         return tuple(json.loads((run / "result.json").read_text())["class_names"])
     except FileNotFoundError:
         raise UserError(f"{run} holds no finished run of teach: resume it with --resume {run}") from None

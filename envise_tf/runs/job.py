@@ -21,7 +21,8 @@ from envise_tf.networks.loading import Classifier, load_teacher
 from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.adapted import adapted, adapted_to, ending_in_logits, raw_teacher
 from envise_tf.prior.frequent import frequent_classes
-from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size, with_class_names
+from envise_tf.runs.names import has_comparable_labels, named_as, require_fitting_names
+from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size
 from envise_tf.settings import TrainSettings
 
 _MOST_ESTIMATED = 5000
@@ -35,7 +36,9 @@ class Job:
     Attributes:
         settings: what was asked for.
         teacher: as it came, ending in logits, with a name for each class; or adapted, see `adapted_job`.
-        tested: the labelled source that networks are tested on; None where nobody has labels.
+        tested: the labelled source that networks are tested on; None where nobody has labels, or the teacher has no
+            names to compare them with.
+        is_named: whether the teacher's classes have names; else they are called 0, 1, 2 and so on.
         scenario: None where all classes are inliers.
         stream: what the student may train on.
         held_back: what the student never trains on, at the stream's prior.
@@ -45,6 +48,7 @@ class Job:
     settings: TrainSettings
     teacher: Classifier
     tested: Source | None
+    is_named: bool
     scenario: Scenario | None
     stream: Stream
     held_back: Stream
@@ -91,19 +95,23 @@ def found_job(settings: TrainSettings) -> Job:
     if settings.twin and settings.with_twin:
         raise UserError("--twin makes the student itself the twin, --with_twin adds one beside it: give one of the two")
     teacher = load_teacher(settings.teacher, settings.teacher_range, settings.teacher_classes)
+    has_own_names = bool(teacher.class_names)
     tested = _tested(settings, teacher)
     scenario = _scenario(settings, tested)
     stream = _stream(settings, teacher, tested, scenario)
     require_size(teacher, settings.teacher, stream.source.size, stream.source.name)
     teacher = fitted_to(stream.source if tested is None else tested, teacher, settings.teacher)
     names = ((), "") if tested is None else (tested.class_names, tested.name)
-    teacher = with_class_names(teacher, settings.teacher, *names)
+    teacher = named_as(teacher, settings.teacher, *names)
     teacher = dataclasses.replace(teacher, model=ending_in_logits(teacher.model))
     if settings.calibrate is not None:
         labelled = labelled_by(settings.calibrate, teacher, stream.source.size or 0)
         teacher = dataclasses.replace(teacher, labelled=labelled)
+    if tested is not None and (settings.teacher_classes is not None or not has_own_names):
+        require_fitting_names(teacher, settings.teacher, tested)
     held_back = dataclasses.replace(stream, part="held_back")
-    return Job(settings, teacher, tested, scenario, stream, held_back, objectives)
+    is_named = has_own_names or tested is not None
+    return Job(settings, teacher, tested, is_named, scenario, stream, held_back, objectives)
 
 
 def found_objectives(settings: TrainSettings) -> dict[str, Objective]:
@@ -174,7 +182,17 @@ def _tested(settings: TrainSettings, teacher: Classifier) -> Source | None:
         return None
     size = teacher.size if Path(name).is_dir() else None
     source = load_source(name, settings.data_dir, settings.image_size or size)
-    return source if source.class_names else None
+    if not source.class_names:
+        return None
+    if has_comparable_labels(teacher, source):
+        return source
+    for flag, value in (("scenario", settings.scenario), ("prior", settings.prior)):
+        if value is not None:
+            raise UserError(
+                f"--{flag} names classes, but teacher {settings.teacher} has no names for its own: give them with "
+                "--teacher_classes FILE, one per line in the order of its outputs"
+            )
+    return None
 
 
 def _scenario(settings: TrainSettings, tested: Source | None) -> Scenario | None:

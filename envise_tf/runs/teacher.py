@@ -1,9 +1,6 @@
-"""How a teacher fits the images of a job: the side that both have, and what its classes are called."""
+"""How a teacher fits the images of a job: the side that both have, and what it says of labelled ones."""
 
 from __future__ import annotations
-
-import dataclasses
-from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -53,28 +50,6 @@ def require_size(teacher: Classifier, reference: str, size: int | None, shown: s
             f"teacher {reference} takes {teacher.size}x{teacher.size} images, but those of {shown} are {size}x{size}: "
             f"give --image_size {teacher.size}, or another --teacher"
         )
-
-
-def with_class_names(teacher: Classifier, reference: str, names: Sequence[str], shown: str) -> Classifier:
-    """Returns the teacher with a name for each class: its own, that of the images, or a number if these have none.
-
-    Args:
-        teacher: perhaps without names.
-        reference: what the user calls the teacher.
-        names: the classes of the images, in the teacher's order; none if they have no labels.
-        shown: what the images are called.
-
-    Raises:
-        UserError: the images have another number of classes than a teacher without names.
-    """
-    if teacher.class_names:
-        return teacher
-    if names and len(names) != teacher.classes:
-        raise UserError(
-            f"teacher {reference} has {teacher.classes} classes, {shown} has {len(names)}: "
-            "say what the teacher's are with --teacher_classes FILE"
-        )
-    return dataclasses.replace(teacher, class_names=tuple(names) or tuple(f"class_{i}" for i in range(teacher.classes)))
 
 
 def fitted_to(images: Source | Frames, classifier: Classifier, reference: str) -> Classifier:

@@ -37,13 +37,13 @@ from envise_tf.networks.loading import Classifier, load_generic, load_teacher, r
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
 from envise_tf.run import Run, provenance
+from envise_tf.runs.names import has_comparable_labels, named_as, require_fitting_names
 from envise_tf.runs.teacher import (
     fitted_to,
     labelled_by,
     labelled_examples,
     require_size,
     shared_size,
-    with_class_names,
 )
 from envise_tf.settings import Policy, StreamSettings
 from envise_tf.stream.journal import Replies
@@ -132,24 +132,32 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
             f"{' and '.join(f'--{name}' for name in given) or 'nothing to watch'} given: expected one of --phases, "
             "--images and --video"
         )
-    frames = _phased(settings) if settings.phases is not None else _own(settings, teacher, run)
+    source = _source(settings) if settings.phases is not None else None
+    frames = _own(settings, teacher, run) if source is None else _phased(settings, source)
     require_size(teacher, settings.teacher, frames.size, frames.name)
     teacher = fitted_to(frames, teacher, settings.teacher)
-    teacher = with_class_names(teacher, settings.teacher, frames.class_names, frames.name)
+    has_own_names = bool(teacher.class_names)
+    labels = () if source is None or not has_comparable_labels(teacher, source) else source.class_names
+    teacher = named_as(teacher, settings.teacher, labels, frames.name)
+    if source is not None and labels and (settings.teacher_classes is not None or not has_own_names):
+        require_fitting_names(teacher, settings.teacher, source)
     labelled = None
     if settings.calibrate is not None:
         said = labelled_by(settings.calibrate, teacher, frames.size)
         teacher = dataclasses.replace(teacher, labelled=said)
         labelled = LabelledImages(labelled_examples(settings.calibrate, teacher, frames.size), said)
-    number = {name: index for index, name in enumerate(teacher.class_names)}
+    number = {name: index for index, name in enumerate(teacher.class_names)} if labels else {}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
     return Sight(frames, teacher, truth, labelled)
 
 
-def _phased(settings: StreamSettings) -> Frames:
+def _source(settings: StreamSettings) -> Source:
     if settings.source is None:
         raise UserError("--phases without --source: expected the data set that the phases draw from, such as cifar100")
-    source: Source = load_source(settings.source, settings.data_dir, settings.image_size)
+    return load_source(settings.source, settings.data_dir, settings.image_size)
+
+
+def _phased(settings: StreamSettings, source: Source) -> Frames:
     return PhasedFrames(source, load_phases(str(settings.phases), source.class_names), settings.protocol, settings.seed)
 
 

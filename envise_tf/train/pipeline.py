@@ -29,8 +29,11 @@ from envise_tf.runs.finished import FinishedRun, stored_adaptation
 from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.runs.job import Job, adapted_job, learned_classes
 from envise_tf.runs.jobs import Jobs
+from envise_tf.runs.names import uncommon_names
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
+
+_NAMES_TOLD = 5
 
 _CONSOLE = Console()
 
@@ -103,6 +106,7 @@ def _distilled(
         applied = adaptation if settings.adapt else None
         if applied is not None:
             job = adapted_job(job, applied)
+        _tell_of_names(job)
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
         student = _student(job, classes)
@@ -110,7 +114,10 @@ def _distilled(
         held_back = _held_back(job)
         larq.models.summary(student)
         if not resumed:
-            run.write_json("classes.json", {"teacher_classes": classes, "teacher_names": job.teacher.class_names})
+            run.write_json(
+                "classes.json",
+                {"teacher_classes": classes, "teacher_names": job.teacher.class_names, "is_named": job.is_named},
+            )
             _write_adaptation(run, job, applied)
             run.begin(settings)
         entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until or settings.windows)
@@ -140,6 +147,27 @@ def _found_adaptation(job: Job, jobs: Jobs) -> Adaptation | None:
         )
     _told(told)
     return adaptation
+
+
+def _tell_of_names(job: Job) -> None:
+    """Says which names are missing, or which one side has and the other has not."""
+    if not job.is_named:
+        _told(
+            f"teacher {job.settings.teacher} has no names for its classes: they are called 0 to "
+            f"{job.teacher.classes - 1}, and no label is compared with them; to change that, give --teacher_classes "
+            "FILE, one name per line in the order of the teacher's outputs"
+        )
+    elif job.tested is not None:
+        unseen, foreign = uncommon_names(job.teacher, job.tested)
+        if unseen:
+            _told(f"{job.tested.name} has no images of {_some(unseen)}, which the teacher knows")
+        if foreign:
+            _told(f"the teacher does not know {_some(foreign)}, of which {job.tested.name} has images")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
+    return ", ".join(names[:_NAMES_TOLD]) + more
 
 
 def _write_adaptation(run: Run, job: Job, adaptation: Adaptation | None) -> None:

@@ -98,7 +98,9 @@ def test_a_twin_that_is_missing_is_trained_as_one_flag_would(finished, tmp_path,
     assert "--with_twin" in error_of(capsys, "--with_twin", "true", "--twin", "true")
 
 
-def test_a_teacher_and_a_folder_of_photographs_are_enough_and_the_run_is_evaluated_from_anywhere(tmp_path, monkeypatch):
+def test_a_teacher_and_a_folder_of_photographs_are_enough_and_the_run_is_evaluated_from_anywhere(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -123,7 +125,9 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough_and_the_run_is_evaluat
     monkeypatch.chdir(tmp_path / "elsewhere")
     evaluate.main(["../run"])
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["class_names"] == [f"class_{i}" for i in range(5)]
+    assert result["class_names"] == ["0", "1", "2", "3", "4"]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "teacher mine.keras has no names for its classes: they are called 0 to 4" in said
     assert result["unreadable_files"] == 1
     assert "accuracy_student" not in result
     assert "rates" not in result["evaluation"]
