@@ -392,6 +392,21 @@ def deferral_rule(name: str, options: Mapping[str, Any]) -> Rule:
     return RULES[name](**options)
 
 
+def flawless_images(rule: str, options: Mapping[str, Any], delta: float) -> int:
+    """Returns how many images without any disagreement it takes to make a rule's promise with confidence 1 - delta.
+
+    Raises:
+        UserError: more than can be.
+    """
+    flawless = HeldBack.of(np.zeros(1), np.zeros(1), np.zeros(1))
+    needed = deferral_rule(rule, options).images_needed(flawless, flawless, delta)
+    if needed is None:
+        raise UserError(
+            f"--epsilon {options['epsilon']:g} given: no number of images shows so little; give a larger one"
+        )
+    return needed
+
+
 def binomial_tail(events: np.ndarray, trials: np.ndarray, chance: float) -> np.ndarray:
     """Returns P(Bin(trials, chance) <= events), by the incomplete beta function, which takes fractional counts too.
 

@@ -60,5 +60,9 @@ def images_for(promising: int, protocol: Protocol) -> int:
         promising: at least 0.
         protocol: "disjoint" leaves half of them to the teacher.
     """
-    share = (CHOOSING_EVERY - 1) / CHOOSING_EVERY / HELD_BACK_EVERY / (2 if protocol == "disjoint" else 1)
-    return math.ceil(promising / share)
+    return math.ceil(promising / promising_share(protocol))
+
+
+def promising_share(protocol: Protocol) -> float:
+    """Returns the share of the training images that a promise is made on, in 0..1."""
+    return (CHOOSING_EVERY - 1) / CHOOSING_EVERY / HELD_BACK_EVERY / (2 if protocol == "disjoint" else 1)

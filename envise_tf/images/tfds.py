@@ -51,6 +51,8 @@ class TensorFlowDataset(Source):
         return tuple(found[label] for label in range(len(self.class_names)))
 
     def count(self, split: SplitName, labels: Collection[int] | None = None) -> int:
+        if labels is None:
+            return self._builder.info.splits[self._split_name(split)].num_examples
         return int(self._encoded(split, labels).reduce(np.int64(0), lambda count, _: count + 1))
 
     def _encoded(self, split: SplitName, labels: Collection[int] | None) -> tf.data.Dataset:

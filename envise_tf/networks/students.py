@@ -10,6 +10,7 @@ stay real-valued: they hold a few percent of the multiplications and most of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import larq
@@ -61,6 +62,12 @@ def residual_student(
 def is_binary(variable: tf.Variable) -> bool:
     """Returns whether a variable is the kernel of a binary convolution."""
     return larq.optimizers.Bop.is_binary_variable(variable)
+
+
+def stored_bytes(network: tf.keras.Model) -> int:
+    """Returns the bytes of a network's weights in a bundle: a bit for one of a binary convolution, else 4 bytes."""
+    bits = sum(math.prod(weight.shape) * (1 if is_binary(weight) else 32) for weight in network.weights)
+    return math.ceil(bits / 8)
 
 
 def with_classes(

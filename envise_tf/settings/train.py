@@ -48,6 +48,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
         mixup: largest share of another image that is blended into each; the teacher answers the blend.
         binary_rate: learning rate of binary kernels, as a multiple of --learning_rate.
         tensorboard: write logs for TensorBoard.
+        verbose: print the table of the student's layers too.
     """
 
     out: FilePath | None = None
@@ -58,6 +59,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
     mixup: Share = 0.0
     binary_rate: Positive = 1.0
     tensorboard: bool = True
+    verbose: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 from envise_tf import progress
+from envise_tf.deferral.rules import flawless_images
 from envise_tf.distillation import training
 from envise_tf.distillation.objectives import objective
 from envise_tf.errors import UserError
@@ -55,7 +56,7 @@ from envise_tf.stream.result import as_figures
 from envise_tf.stream.store import read_tree, write_tree
 from envise_tf.stream.teacher import StreamTeacher
 from envise_tf.stream.timeline import write_stream_report
-from envise_tf.stream.tries import images_needed, spent_on_try
+from envise_tf.stream.tries import spent_on_try
 
 POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
@@ -251,7 +252,7 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
     options: dict[str, Any] = {"epsilon": settings.epsilon, "confidence": settings.confidence}
     if settings.rule == "accuracy":
         options["bound"] = settings.bound
-    needed = images_needed(settings.rule, options, spent_on_try(1 - settings.confidence, 1))
+    needed = flawless_images(settings.rule, options, spent_on_try(1 - settings.confidence, 1))
     least = math.ceil(needed / (1 - 1 / CHOOSING_EVERY))
     if settings.held_back < least:
         raise UserError(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from envise_tf.deferral.held_back import HeldBack
+from envise_tf.deferral.rules import flawless_images
 from envise_tf.deferral.serving import ScoredStudent, ServingStudent, Shown, restored_score, score_snapshot
 from envise_tf.stream.plan import AdaptPlan, Workshop
 from envise_tf.stream.search import Beginner
-from envise_tf.stream.tries import Tries, images_needed
+from envise_tf.stream.tries import Tries
 
 _SPARE = 1.25
 
@@ -50,7 +51,7 @@ class Restriction:
         self._scored, self._choosing, self._tries = scored, choosing, tries
         self._promising = choosing.where(np.zeros(0, np.int64))
         self._promised = 0
-        self._next_try = round(_SPARE * images_needed(plan.rule, plan.options, tries.next_delta))
+        self._next_try = round(_SPARE * flawless_images(plan.rule, plan.options, tries.next_delta))
         self.seen = len(choosing)
 
     @classmethod

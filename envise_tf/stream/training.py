@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from envise_tf.deferral.rules import flawless_images
 from envise_tf.deferral.serving import ScoredStudent, ServingStudent, Shown
 from envise_tf.distillation.learner import Learner, agreement_on
 from envise_tf.stream.convergence import Convergence
@@ -22,7 +23,7 @@ from envise_tf.stream.journal import Journal, State
 from envise_tf.stream.plan import AdaptPlan, Workshop
 from envise_tf.stream.reservoir import Reservoir
 from envise_tf.stream.search import Beginner
-from envise_tf.stream.tries import Tries, images_needed
+from envise_tf.stream.tries import Tries
 
 _SLOWER = 0.2
 _SETTLING = 512
@@ -181,7 +182,7 @@ class Training:
 
     def _lacking(self) -> str | None:
         """Returns why a try would be wasted, whatever the student: which images there are too few of."""
-        needed = images_needed(self._plan.rule, self._plan.options, self._tries.next_delta)
+        needed = flawless_images(self._plan.rule, self._plan.options, self._tries.next_delta)
         for images, least, use in (
             (self._replay, 1, "to train on"),
             (self.holdout.choosing, 1, "held back to choose by"),

@@ -14,15 +14,7 @@ student serves and another one is tried, the images of its promise have come sin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-
-from envise_tf.deferral.held_back import HeldBack
-from envise_tf.deferral.rules import deferral_rule
-from envise_tf.errors import UserError
 
 
 @dataclass
@@ -51,18 +43,3 @@ class Tries:
 def spent_on_try(delta: float, number: int) -> float:
     """Returns the chance that try `number` = 1, 2, ... of a promise may be wrong with, of `delta` for all of them."""
     return delta / (number * (number + 1))
-
-
-def images_needed(rule: str, options: Mapping[str, Any], delta: float) -> int:
-    """Returns how many images without any disagreement it takes to make a rule's promise with confidence 1 - delta.
-
-    Raises:
-        UserError: more than can be.
-    """
-    flawless = HeldBack.of(np.zeros(1), np.zeros(1), np.zeros(1))
-    needed = deferral_rule(rule, options).images_needed(flawless, flawless, delta)
-    if needed is None:
-        raise UserError(
-            f"--epsilon {options['epsilon']:g} given: no number of images shows so little; give a larger one"
-        )
-    return needed

@@ -32,6 +32,7 @@ from envise_tf.runs.jobs import Jobs
 from envise_tf.runs.names import uncommon_names
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
+from envise_tf.train.outlook import PairOutlook, PromiseOutlook
 
 _NAMES_TOLD = 5
 
@@ -112,7 +113,7 @@ def _distilled(
         student = _student(job, classes)
         distiller = _distiller(job, replicas, student, classes)
         held_back = _held_back(job)
-        larq.models.summary(student)
+        _tell_of_outlook(job, student)
         if not resumed:
             run.write_json(
                 "classes.json",
@@ -163,6 +164,19 @@ def _tell_of_names(job: Job) -> None:
             _told(f"{job.tested.name} has no images of {_some(unseen)}, which the teacher knows")
         if foreign:
             _told(f"the teacher does not know {_some(foreign)}, of which {job.tested.name} has images")
+
+
+def _tell_of_outlook(job: Job, student: tf.keras.Model) -> None:
+    """Says what the pair costs and can save, and what its promise takes."""
+    if job.settings.verbose:
+        larq.models.summary(student)
+    stream, settings = job.stream, job.settings
+    images = stream.source.count("train")
+    if stream.labels is not None:
+        images = images * len(stream.labels) // len(stream.source.class_names)
+    promise = PromiseOutlook.of(images, stream.protocol, settings.held_back, settings.epsilon)
+    for line in (*PairOutlook.of(student, job.teacher.model).lines(), *promise.lines()):
+        _told(line)
 
 
 def _some(names: Sequence[str]) -> str:

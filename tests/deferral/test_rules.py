@@ -7,7 +7,7 @@ from made_held_back import DELTA, DRAWS, EMPTY, EPSILON, HUMP, STEADY, held_back
 from scipy import stats
 
 from envise_tf.deferral.held_back import HeldBack
-from envise_tf.deferral.rules import CANDIDATES, binomial_tail, deferral_rule, least_images
+from envise_tf.deferral.rules import CANDIDATES, binomial_tail, deferral_rule, flawless_images, least_images
 from envise_tf.deferral.threshold import chosen_threshold
 from envise_tf.errors import UserError
 from envise_tf.images.halves import is_in_part
@@ -426,3 +426,14 @@ def test_too_few_images_for_recall_or_rate_defer_everything():
 def test_rules_and_options_that_make_no_sense_are_refused(rule, options, message):
     with pytest.raises(UserError, match=message):
         deferral_rule(rule, options)
+
+
+@pytest.mark.parametrize(("epsilon", "delta", "needed"), [(0.05, 0.05, 59), (0.1, 0.05, 29), (0.1, 0.025, 36)])
+def test_images_needed_without_any_mistake(epsilon, delta, needed):
+    assert flawless_images("risk", {"epsilon": epsilon, "confidence": 0.95}, delta) == needed
+    assert stats.binom.pmf(0, needed, epsilon) <= delta < stats.binom.pmf(0, needed - 1, epsilon)
+
+
+def test_a_promise_that_no_number_of_images_makes_is_refused():
+    with pytest.raises(UserError, match="--epsilon 1e-09 given: no number of images shows so little"):
+        flawless_images("accuracy", {"epsilon": 1e-9, "confidence": 0.95}, 0.05)

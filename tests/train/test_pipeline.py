@@ -128,6 +128,9 @@ def test_a_teacher_and_a_folder_of_photographs_are_enough_and_the_run_is_evaluat
     assert result["class_names"] == ["0", "1", "2", "3", "4"]
     said = " ".join(capsys.readouterr().out.split())
     assert "teacher mine.keras has no names for its classes: they are called 0 to 4" in said
+    assert "of the teacher's work, so this pair can hardly pay" in said
+    assert "about 8 of some 61 distinct images test the promise, which takes at least 308 for a loss of 1 %" in said
+    assert "that is too few, and everything will be deferred" in said
     assert result["unreadable_files"] == 1
     assert "accuracy_student" not in result
     assert "rates" not in result["evaluation"]
