@@ -6,11 +6,35 @@ import difflib
 import errno
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
     """A mistake in what the user gave: one line that says what was given, what was expected and what to do."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a work of which something is left: one line that says what to do with it."""
+
+
+@contextmanager
+def interruptible(left: Callable[[], str | None]) -> Iterator[None]:
+    """Has Ctrl-C say what is left of the work inside; of works inside one another, the outer one speaks.
+
+    Args:
+        left: asked when it happens; what to do with what is left, or None where nothing is.
+
+    Raises:
+        Interrupted: instead of a KeyboardInterrupt, where something is left.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        line = left()
+        if line is None:
+            raise
+        raise Interrupted(line) from None
 
 
 def nearest_names(name: str, known: Iterable[str]) -> str:
@@ -20,13 +44,17 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     return f"nearest: {', '.join(alike)}" if alike else f"known: {', '.join(known[:10])}"
 
 
-def reports_user_errors(after: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+NOTHING_LEFT = "there is nothing to resume"
+
+
+def reports_user_errors(after: str, before: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Returns a decorator that turns every user's mistake in a command into one line on stderr and exit code 2.
 
     A full disk and a missing permission count as such, wherever they strike. Ctrl-C exits with 130.
 
     Args:
         after: what is left of an interrupted command, or what to do then.
+        before: the same where Ctrl-C came outside of all that is `interruptible`; None says `after`.
     """
 
     def decorator(command: Callable[..., None]) -> Callable[..., None]:
@@ -36,8 +64,9 @@ def reports_user_errors(after: str) -> Callable[[Callable[..., None]], Callable[
                 command(*args, **kwargs)
             except UserError as error:
                 _exit(str(error))
-            except KeyboardInterrupt:
-                print(f"interrupted; {after}", file=sys.stderr)
+            except KeyboardInterrupt as stop:
+                left = str(stop) if isinstance(stop, Interrupted) else before or after
+                print(f"interrupted; {left}", file=sys.stderr)
                 sys.exit(130)
             except Exception as error:
                 line = storage_problem(error, after)

@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from envise_tf import __version__
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, interruptible
 from envise_tf.files import require_writable, whole
 from envise_tf.settings import Settings, as_yaml, with_absolute_paths
 
@@ -58,6 +59,11 @@ class Run:
         Paths are written as absolute ones: the run may be resumed, evaluated and exported from another folder.
         """
         self.write(self.settings_file, as_yaml(with_absolute_paths(settings)))
+
+    def resumable(self, command: str) -> AbstractContextManager[None]:
+        """Returns a context in which Ctrl-C says how the run is resumed, once it has begun."""
+        line = f"resume it with python -m envise_tf.{command} --resume {self.folder}"
+        return interruptible(lambda: line if self.settings_file.exists() else None)
 
     @property
     def settings_file(self) -> Path:

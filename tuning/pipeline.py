@@ -53,10 +53,11 @@ def sweep(settings: SweepSettings, resumed: bool) -> Run:
     run = _opened(settings, resumed)
     console = Console(file=sys.stdout)
     try:
-        if leads_sweep():
-            _lead(run, settings, space, console)
-        else:
-            _work(run, settings, space, console)
+        with run.resumable("tuning"):
+            if leads_sweep():
+                _lead(run, settings, space, console)
+            else:
+                _work(run, settings, space, console)
     except FatalError as error:
         raise error.__cause__ or error from None
     return run

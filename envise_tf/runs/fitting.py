@@ -45,6 +45,6 @@ def opened_run(
     """
     is_new = replicas.is_chief and not resumed
     run = Run.planned(settings, command) if is_new else Run(Path(str(settings.out)))
-    with replicas.writing(run, resumed) as mine:
+    with run.resumable(command), replicas.writing(run, resumed) as mine:
         replicas.require_same(as_yaml(dataclasses.replace(settings, out=None, data_dir=None)))
         yield mine

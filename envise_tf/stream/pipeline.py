@@ -102,14 +102,18 @@ def stream(settings: StreamSettings, resumed: bool) -> Run:
         UserError: anything the settings name is missing or does not fit the rest, or the stream is empty.
     """
     run = Run(Path(str(settings.out))) if resumed else Run.planned(settings, "stream")
+    if resumed and (run.folder / "result.json").exists():
+        _CONSOLE.print(f"{run.folder} has answered the whole stream already", soft_wrap=True)
     sight = found_sight(settings, run)
-    result = _answered(settings, sight, run)
     baselines: dict[str, Record] = {}
-    for policy in POLICIES if settings.baselines else ():
-        other = Run(run.folder / policy)
-        _CONSOLE.print(f"for comparison: {policy}")
-        _answered(dataclasses.replace(settings, policy=policy, baselines=False, out=str(other.folder)), sight, other)
-        baselines[policy] = read_record(other.folder)
+    with run.resumable("stream"):
+        result = _answered(settings, sight, run)
+        for policy in POLICIES if settings.baselines else ():
+            other = Run(run.folder / policy)
+            _CONSOLE.print(f"for comparison: {policy}")
+            asked = dataclasses.replace(settings, policy=policy, baselines=False, out=str(other.folder))
+            _answered(asked, sight, other)
+            baselines[policy] = read_record(other.folder)
     write_stream_report(run.folder, read_record(run.folder), result, baselines)
     _CONSOLE.print(f"report: {run.folder / 'stream_report.html'}", soft_wrap=True)
     return run

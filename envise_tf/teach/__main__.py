@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from envise_tf.errors import reports_user_errors
+from envise_tf.errors import NOTHING_LEFT, reports_user_errors
 from envise_tf.settings import TeachSettings, TrainSettings, parsed
 
 ABOUT = "Train or fine-tune a teacher on labelled images; with --student, distil a generic student of it."
@@ -13,7 +13,7 @@ ABOUT_STUDENT = "Distil a generic student over all the teacher's classes, on the
 SWITCHES = {"student": "distil a generic student, one over all the teacher's classes; --student --help lists its flags"}
 
 
-@reports_user_errors("resume with --resume RUN")
+@reports_user_errors("resume with --resume RUN", before=NOTHING_LEFT)
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, trains the network and writes it to the run's folder."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     source = load_source(settings.source, settings.data_dir, settings.image_size)
     if not source.class_names:
         raise UserError(f"{settings.source} has no labels: a teacher needs images in one sub-folder per class")
+    if resumed and (Path(str(settings.out)) / "result.json").exists():
+        raise UserError(
+            f"{settings.out} is finished: there is nothing to resume; python -m envise_tf.train --source "
+            f"{settings.source} --teacher {settings.out} takes it as a teacher"
+        )
     with opened_run(settings, "teach", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
         stream = _stream(settings, source, "teacher")

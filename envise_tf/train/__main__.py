@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envise_tf.errors import reports_user_errors
+from envise_tf.errors import NOTHING_LEFT, reports_user_errors
 from envise_tf.settings import TrainSettings, parsed
 
 ABOUT = "Distil a binary student from a frozen teacher, on an unlabelled stream of images."
 
 
-@reports_user_errors("resume with --resume RUN")
+@reports_user_errors("resume with --resume RUN", before=NOTHING_LEFT)
 def main(argv: Sequence[str] | None = None) -> None:
     """Reads the settings, distils the student into the run's folder and evaluates it."""
     settings, resumed = parsed(TrainSettings, "train", ABOUT, argv)

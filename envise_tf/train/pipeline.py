@@ -18,6 +18,7 @@ from envise_tf.distillation import training
 from envise_tf.distillation.answers import answered
 from envise_tf.distillation.distiller import Distiller, adam_for
 from envise_tf.distillation.replicas import Replicas
+from envise_tf.errors import UserError
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.labelled import CALIBRATION_FILE
@@ -51,11 +52,14 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
     Raises:
         UserError: as in `distil` and `evaluate`.
     """
+    if resumed:
+        _require_unfinished(settings)
     replicas = found_replicas(settings, _told)
     run = _distilled(settings, resumed, replicas).run
     if replicas.is_chief:
         if settings.evaluate:
-            evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
+            with run.resumable("train"):
+                evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
         else:
             _CONSOLE.print(f"next: python -m envise_tf.evaluate {run.folder}", soft_wrap=True)
     if settings.with_twin:
@@ -64,6 +68,22 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
         asked = dataclasses.replace(settings, twin=True, with_twin=False, student_init="scratch", out=str(twin.folder))
         distilled_and_evaluated(asked, twin.settings_file.exists())
     return run
+
+
+def _require_unfinished(settings: TrainSettings) -> None:
+    """Returns if something of the run in settings.out, or of its twin's, is still to be done."""
+    runs = [Run(Path(str(settings.out)))]
+    if settings.with_twin:
+        runs.append(Run(runs[0].folder / "twin"))
+    for run in runs:
+        if not (run.folder / "result.json").exists():
+            return
+        if settings.evaluate and "evaluation" not in run.read_json("result.json"):
+            return
+    raise UserError(
+        f"{settings.out} is finished: there is nothing to resume; to evaluate it again: python -m envise_tf.evaluate "
+        f"{settings.out}"
+    )
 
 
 def distil(

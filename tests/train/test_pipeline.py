@@ -84,6 +84,32 @@ def test_killed_and_resumed_the_run_ends_with_the_same_student(finished, tmp_pat
     assert windows == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("found_job", "there is nothing to resume"),
+        ("Run.write_log", "resume it with python -m envise_tf.train --resume"),
+    ],
+)
+def test_interrupted_it_says_whether_and_how_it_is_resumed(tmp_path, monkeypatch, capsys, place, said):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"envise_tf.run.{place}" if "." in place else f"envise_tf.runs.jobs.{place}", stopped)
+    with pytest.raises(SystemExit) as stop:
+        main([*SMALL, "--out", str(tmp_path / "run")])
+    assert stop.value.code == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"interrupted; {said}")
+    assert last.endswith(str(tmp_path / "run")) is (tmp_path / "run" / "settings.yaml").exists()
+
+
+def test_a_finished_run_has_nothing_to_resume(finished, capsys):
+    with pytest.raises(SystemExit):
+        main(["--resume", str(finished)])
+    assert f"{finished} is finished: there is nothing to resume; to evaluate it again" in capsys.readouterr().err
+
+
 def test_a_twin_that_is_missing_is_trained_as_one_flag_would(finished, tmp_path, capsys):
     twin = tf.keras.models.load_model(finished / "twin" / "student.keras", compile=False)
     assert not any("quant" in layer.name for layer in twin.layers)

@@ -155,7 +155,9 @@ def test_known_digits_score_higher_than_others(each_score, fresh, outliers):
 def test_batch_by_batch_is_the_same_as_at_once(each_score, fresh, student):
     some = fresh.chosen(np.arange(45))
     batches = [each_score.score(student(some.images[start : start + 20])) for start in (0, 20, 40)]
-    np.testing.assert_allclose(np.concatenate(batches), each_score.score(some), rtol=2e-5, atol=1e-5)
+    at_once = each_score.score(some)
+    # Some are differences of far larger distances, whose rounding they have.
+    np.testing.assert_allclose(np.concatenate(batches), at_once, rtol=2e-5, atol=4e-6 * np.abs(at_once).max() + 1e-5)
 
 
 def test_on_a_phone_the_layer_gives_the_score(each_score, fresh):
