@@ -97,6 +97,10 @@ class Frames(abc.ABC):
     def frames(self, first: int) -> Iterator[Frame]:
         """Returns all readable images at positions >= `first`, in order; the same ones whatever `first` is."""
 
+    def origin(self, number: int) -> str:
+        """Returns where the image at a position comes from, for people: a path, or a frame and its time; or ""."""
+        return ""
+
     def batches(self, first: int, batch_size: int) -> Iterator[Batch]:
         """Returns `frames` in batches of `batch_size` >= 1 images; the last may be smaller."""
         frames = self.frames(first)
@@ -152,6 +156,9 @@ class PhotographFrames(Frames):
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def origin(self, number: int) -> str:
+        return self.paths[number]
+
     def _image(self, path: str) -> np.ndarray:
         return decoded_square(Path(path).read_bytes(), self.size)
 
@@ -179,7 +186,7 @@ class VideoFrames(Frames):
         self._path = Path(path).expanduser()
         self._every = every
         self.name = self._path.name
-        self.length = self._claimed_length()
+        self.length, self._frames_a_second = self._claims()
 
     def frames(self, first: int) -> Iterator[Frame]:
         capture = self._capture()
@@ -197,13 +204,19 @@ class VideoFrames(Frames):
         finally:
             capture.release()
 
-    def _claimed_length(self) -> int | None:
+    def origin(self, number: int) -> str:
+        index = number * self._every
+        return f"frame {index}, {index / self._frames_a_second:.2f} s" if self._frames_a_second else f"frame {index}"
+
+    def _claims(self) -> tuple[int | None, float]:
+        """Returns the length, and the frames a second, 0 where the file does not say."""
         capture = self._capture()
         try:
             if next(_grabbed(capture), None) is None:
                 raise UserError(f"{self._path} has no frame that can be decoded: expected a video; choose another file")
             count = int(capture.get(opencv().CAP_PROP_FRAME_COUNT))
-            return -(-count // self._every) if count > 0 else None
+            rate = max(0.0, capture.get(opencv().CAP_PROP_FPS))
+            return -(-count // self._every) if count > 0 else None, rate
         finally:
             capture.release()
 

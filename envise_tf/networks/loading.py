@@ -88,6 +88,12 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
     return _checked(Classifier(model, given or names, labelled), reference)
 
 
+def teacher_is_own(reference: str) -> bool:
+    """Returns whether a reference names a model file or folder of the user's own, of whose making nothing is known."""
+    is_known = reference in shipped_names("teacher") or ImagenetReference.of(reference) is not None
+    return not is_known and Path(reference).exists() and not (Path(reference) / "teacher.keras").exists()
+
+
 def load_network(path: Path, known: list[str]) -> tf.keras.Model:
     """Returns the Keras model in a file or SavedModel folder.
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 
 PixelRange = Literal["raw", "unit", "symmetric", "torch", "caffe"]
+PIXEL_RANGES: tuple[PixelRange, ...] = get_args(PixelRange)
 
 
 @tf.keras.utils.register_keras_serializable(package="envise_tf")
@@ -22,8 +23,8 @@ class Normalisation(tf.keras.layers.Layer):
 
     def __init__(self, pixel_range: PixelRange, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if pixel_range not in get_args(PixelRange):
-            raise ValueError(f"pixel_range {pixel_range!r}: expected one of {', '.join(get_args(PixelRange))}")
+        if pixel_range not in PIXEL_RANGES:
+            raise ValueError(f"pixel_range {pixel_range!r}: expected one of {', '.join(PIXEL_RANGES)}")
         self.pixel_range = pixel_range
 
     def call(self, images: tf.Tensor) -> tf.Tensor:

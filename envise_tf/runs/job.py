@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from envise_tf import progress
@@ -17,12 +18,12 @@ from envise_tf.images.loading import load_source
 from envise_tf.images.scenario import Scenario, load_scenario
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Stream
-from envise_tf.networks.loading import Classifier, load_teacher
+from envise_tf.networks.loading import Classifier, load_teacher, teacher_is_own
 from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.adapted import adapted, adapted_to, ending_in_logits, raw_teacher
 from envise_tf.prior.frequent import frequent_classes
 from envise_tf.runs.names import has_comparable_labels, named_as, require_fitting_names
-from envise_tf.runs.teacher import fitted_to, labelled_by, require_size, shared_size
+from envise_tf.runs.teacher import fitted_to, labelled_by, require_fitting_range, require_size, shared_size
 from envise_tf.settings import TrainSettings
 
 _MOST_ESTIMATED = 5000
@@ -107,6 +108,15 @@ def found_job(settings: TrainSettings) -> Job:
     if settings.calibrate is not None:
         labelled = labelled_by(settings.calibrate, teacher, stream.source.size or 0)
         teacher = dataclasses.replace(teacher, labelled=labelled)
+    if teacher_is_own(settings.teacher):
+        images = next(iter(stream.images().take(1).as_numpy_iterator()), np.zeros(0))
+        require_fitting_range(
+            teacher,
+            settings.teacher,
+            settings.teacher_range,
+            images,
+            lambda other: load_teacher(settings.teacher, other, settings.teacher_classes),
+        )
     if tested is not None and (settings.teacher_classes is not None or not has_own_names):
         require_fitting_names(teacher, settings.teacher, tested)
     held_back = dataclasses.replace(stream, part="held_back")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 from envise_tf import progress
@@ -12,8 +15,11 @@ from envise_tf.images.source import Source
 from envise_tf.networks.imagenet import ImagenetReference, imagenet_classifier
 from envise_tf.networks.labelled import LabelledLogits
 from envise_tf.networks.loading import Classifier
+from envise_tf.networks.normalisation import PIXEL_RANGES, PixelRange
 
 _BATCH = 64
+_LEAST_PROBED = 16
+"""Fewer images may well be of one class (our choice)."""
 
 
 def shared_size(teacher: Classifier, reference: str, image_size: int | None) -> int:
@@ -50,6 +56,45 @@ def require_size(teacher: Classifier, reference: str, size: int | None, shown: s
             f"teacher {reference} takes {teacher.size}x{teacher.size} images, but those of {shown} are {size}x{size}: "
             f"give --image_size {teacher.size}, or another --teacher"
         )
+
+
+def require_fitting_range(
+    teacher: Classifier,
+    reference: str,
+    pixel_range: PixelRange,
+    images: np.ndarray,
+    load: Callable[[PixelRange], Classifier],
+) -> None:
+    """Returns unless the teacher gives all images one answer, and other answers where it is shown other pixel values.
+
+    A network that was trained on 0..1 and is shown 0..255 saturates: it is sure of the same class whatever it sees. At
+    the right range it gives no answer to more than half of the images (our choice).
+
+    Args:
+        teacher: of the user's own.
+        reference: what the user calls it.
+        pixel_range: that it is shown.
+        images: uint8 (n, size, size, 3), of the stream.
+        load: loads the teacher anew for another range.
+
+    Raises:
+        UserError: it does; the range that gives the most different answers is named.
+    """
+    if len(images) < _LEAST_PROBED or _answers(teacher, images).max() < len(images):
+        return
+    counts = {other: _answers(load(other), images) for other in PIXEL_RANGES if other != pixel_range}
+    best = min(counts, key=lambda other: counts[other].max())
+    if counts[best].max() <= len(images) / 2:
+        raise UserError(
+            f"teacher {reference} gives the same answer to all of {len(images)} images with --teacher_range "
+            f"{pixel_range}, and {np.sum(counts[best] > 0)} different ones with {best}: if it was trained on such "
+            "pixels, give that"
+        )
+
+
+def _answers(teacher: Classifier, images: np.ndarray) -> np.ndarray:
+    """Returns how many of some images a teacher takes for each class, int64 (classes,)."""
+    return np.bincount(teacher(images).argmax(axis=-1), minlength=teacher.classes)
 
 
 def fitted_to(images: Source | Frames, classifier: Classifier, reference: str) -> Classifier:

@@ -15,13 +15,16 @@ All of this is our choice.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from envise_tf.deferral.rules import flawless_images
 from envise_tf.deferral.serving import ServingStudent, Shown
+from envise_tf.images.halves import promising_share
 from envise_tf.networks.macs import macs
 from envise_tf.stream.change import ChangeDetector, unlikelihood
 from envise_tf.stream.holdout import Holdout, Uses, Usher
@@ -29,10 +32,26 @@ from envise_tf.stream.journal import Journal, Replies
 from envise_tf.stream.payback import pays_after
 from envise_tf.stream.plan import AdaptPlan, Workshop
 from envise_tf.stream.reservoir import Reservoir
-from envise_tf.stream.restriction import Restriction
+from envise_tf.stream.restriction import SPARE, Restriction
 from envise_tf.stream.search import Beginner, Search
 from envise_tf.stream.training import Training
-from envise_tf.stream.tries import Tries
+from envise_tf.stream.tries import Tries, spent_on_try
+
+
+def earliest_service(plan: AdaptPlan, is_restricted: bool) -> int:
+    """Returns how many images of a new stream it takes, about, until a student that makes no mistake may serve.
+
+    Args:
+        plan: how it is made.
+        is_restricted: whether it may serve without training.
+    """
+    needed = flawless_images(plan.rule, plan.options, spent_on_try(1 - plan.options["confidence"], 1))
+    promising = promising_share("shared")
+    search = plan.find / (1 - promising)  # looks at all but the promising images
+    if is_restricted:
+        return math.ceil(search + max(0.0, SPARE * needed - promising * search))
+    converged = min(search + 2 * (1 + plan.patience) * plan.window, plan.longest)
+    return math.ceil(max(converged, needed / promising))
 
 
 @dataclass

@@ -47,6 +47,7 @@ from envise_tf.runs.teacher import (
     shared_size,
 )
 from envise_tf.settings import Policy, StreamSettings
+from envise_tf.stream.adapt import earliest_service
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.labelled import LabelledImages
 from envise_tf.stream.lifecycle import Lifecycle
@@ -189,7 +190,9 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
         if isinstance(sight.frames, PhotographFrames):
             run.write_json(_FRAMES, {"paths": list(sight.frames.paths)})
         run.begin(settings)
-    with Log(run.folder, first) as log, _View(settings, sight, lifecycle) as view:
+        _tell_of_length(settings, sight.frames)
+    names, origin = sight.teacher.class_names, sight.frames.origin
+    with Log(run.folder, first, names, origin) as log, _View(settings, sight, lifecycle) as view:
         begun = time.monotonic() - seconds
         for batch in sight.frames.batches(first, settings.batch_size):
             replies = lifecycle.answer(batch.images)
@@ -206,6 +209,20 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
     result |= as_figures(read_record(run.folder), result)
     run.write_json("result.json", result)
     return result
+
+
+def _tell_of_length(settings: StreamSettings, frames: Frames) -> None:
+    """Says how many images it takes until a student may serve, where the stream has fewer."""
+    is_restricted = settings.student_init != "scratch" and settings.adapt_by != "training"
+    earliest = earliest_service(adapt_plan(settings, frames), is_restricted)
+    if frames.length is not None and frames.length < earliest:
+        _CONSOLE.print(
+            f"{frames.name} has {frames.length:,} images, and a student serves after about {earliest:,} at the "
+            "earliest, so the teacher will answer: give more images, a larger --epsilon, or --student_init generic "
+            "where one is shipped",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _known(sight: Sight, lifecycle: Lifecycle, batch: Batch, replies: Replies) -> Known:
@@ -389,6 +406,8 @@ class _View:
         seconds = time.monotonic() - self._begun
         rows = {
             "state": self._lifecycle.state.upper(),
+            "images": f"{journal.position:,}",
+            "answered by the student": f"{tally.student - tally.deferred - tally.audited:,}",
             "agreement on held-back images": _percent(journal.agreement),
             "deferred while serving": _percent(tally.deferred / tally.student if tally.student else None),
             "GiE while serving": _percent(self._gie()),
@@ -396,7 +415,8 @@ class _View:
         }
         table = Table(show_header=False)
         for name, value in rows.items():
-            table.add_row(name, value)
+            if value is not None:
+                table.add_row(name, value)
         return table
 
     def _gie(self) -> float | None:
@@ -406,5 +426,5 @@ class _View:
         return float(gie(tally.student, tally.deferred + tally.audited, *self._flops))
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f} %"

@@ -24,7 +24,11 @@ from envise_tf.images.frames import Batch
 from envise_tf.run import Run
 from envise_tf.stream.journal import Replies, Tally
 
-ANSWERS = ("image", "phase", "state", "label", "by_student", "score", "asked", "teacher", "raw", "truth")
+ANSWERS = (
+    *("image", "phase", "state", "label", "class", "by_student", "score", "asked", "teacher", "raw", "truth", "origin"),
+)
+_FOR_PEOPLE = ("class", "origin")
+"""Columns that are written and not read back: the name of the label, and where the image comes from."""
 COUNTS = tuple(field.name for field in dataclasses.fields(Tally))
 """What is counted, in images, in the order of `Record.counts`."""
 
@@ -93,7 +97,7 @@ def read_record(folder: Path) -> Record:
         raise _unreadable(events_file, error) from None
     return Record(
         is_serving=answers["state"] == "serve",
-        **{name: answers[name].copy() for name in ANSWERS if name != "state"},
+        **{name: answers[name].copy() for name in ANSWERS if name not in ("state", *_FOR_PEOPLE)},
         work_image=work["image"].copy(),
         counts=np.stack([work[name] for name in COUNTS], axis=-1).astype(np.float64),
         events=events,
@@ -110,10 +114,14 @@ def _table(path: Path, columns: Sequence[str]) -> np.ndarray:
         )
     if len(lines) == 1:
         raise UserError(f"{path} holds no images yet: expected at least one; resume the run")
-    # NumPy reads no empty cells, and only a score can be empty.
+    # NumPy reads no empty cells, and of those that are read only a score can be empty.
     rows = (line.replace(",,", ",nan,") for line in lines[1:])
+    read = [(place, name) for place, name in enumerate(columns) if name not in _FOR_PEOPLE]
+    types = [(name, _TYPES.get(name, np.int64)) for _, name in read]
     try:
-        return np.loadtxt(rows, [(name, _TYPES.get(name, np.int64)) for name in columns], delimiter=",", ndmin=1)
+        return np.loadtxt(
+            rows, types, delimiter=",", ndmin=1, quotechar='"', comments=None, usecols=[place for place, _ in read]
+        )
     except ValueError as error:
         raise _unreadable(path, error) from None
 
@@ -171,9 +179,12 @@ class Log:
     Args:
         folder: of the run.
         first: number of the first frame that is answered from here on.
+        class_names: of the teacher.
+        origin: where the image of a number comes from, for people.
     """
 
-    def __init__(self, folder: Path, first: int) -> None:
+    def __init__(self, folder: Path, first: int, class_names: Sequence[str], origin: Callable[[int], str]) -> None:
+        self._class_names, self._origin = class_names, origin
         self._given = _last_number(folder / "answers.csv")
         _drop(folder / "work.csv", lambda line: line.startswith("image") or int(line.partition(",")[0]) < first)
         _drop(folder / "events.jsonl", lambda line: json.loads(line)["image"] < first)
@@ -208,10 +219,12 @@ class Log:
             batch.phase,
             [replies.state] * len(batch.numbers),
             replies.label,
+            [self._class_names[label] for label in replies.label],
             replies.by_student.astype(int),
             ["" if np.isnan(score) else f"{score:.6g}" for score in replies.score],
             (replies.teacher_class >= 0).astype(int),
             *known,
+            map(self._origin, batch.numbers.tolist()),
         )
         rows = [row for row in zip(*columns, strict=True) if row[0] > self._given]
         csv.writer(self._answers, lineterminator="\n").writerows(rows)

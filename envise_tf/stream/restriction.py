@@ -20,7 +20,8 @@ from envise_tf.stream.plan import AdaptPlan, Workshop
 from envise_tf.stream.search import Beginner
 from envise_tf.stream.tries import Tries
 
-_SPARE = 1.25
+SPARE = 1.25
+"""How many more images than it takes without any mistake the first try waits for."""
 
 
 class Restriction:
@@ -51,7 +52,7 @@ class Restriction:
         self._scored, self._choosing, self._tries = scored, choosing, tries
         self._promising = choosing.where(np.zeros(0, np.int64))
         self._promised = 0
-        self._next_try = round(_SPARE * flawless_images(plan.rule, plan.options, tries.next_delta))
+        self._next_try = round(SPARE * flawless_images(plan.rule, plan.options, tries.next_delta))
         self.seen = len(choosing)
 
     @classmethod

@@ -14,6 +14,7 @@ from envise_tf.images.holding_back import fingerprints, is_held_back, is_promisi
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.labelled import LabelledLogits
 from envise_tf.networks.loading import Classifier
+from envise_tf.stream.adapt import earliest_service
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.labelled import LabelledImages
 from envise_tf.stream.lifecycle import Lifecycle
@@ -240,6 +241,18 @@ def test_a_generic_student_serves_untrained_as_soon_as_it_can_promise(teacher, a
     # Each image is looked at once: those of the search fit the score, all after them are for the promise.
     assert tally.validated == threshold["image"]
     assert lifecycle.state == "serve"
+
+
+@pytest.mark.parametrize(("epsilon", "adapt_by"), [(0.2, "restriction"), (0.02, "restriction"), (0.05, "training")])
+def test_a_student_without_a_mistake_serves_about_when_it_was_said(teacher, epsilon, adapt_by):
+    plan = {"adapt_by": adapt_by, "options": {"epsilon": epsilon, "confidence": 0.95}, "floor": 0.0}
+    lifecycle = begun(teacher, teacher, plan)
+    _, events = played(lifecycle, stream_of(LOW, 1200))
+    said = earliest_service(dataclasses.replace(ADAPT, **plan), is_restricted=adapt_by == "restriction")
+    threshold = named(events, "threshold")[0]
+    assert threshold["image"] >= 0.9 * said - BATCH
+    if adapt_by == "restriction":  # Training also waits for agreement to stand still.
+        assert threshold["image"] <= 1.2 * said + 4 * BATCH
 
 
 def labelled_images(teacher: tf.keras.Model, shift: int) -> LabelledImages:

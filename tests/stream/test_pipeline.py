@@ -1,5 +1,6 @@
 """The command stream: what it writes, what survives a kill, and what it says to mistakes."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -189,6 +190,11 @@ def test_photographs_are_answered_in_the_order_of_their_times(photographs, tmp_p
     assert result["unreadable"] == 1
     assert result["total"]["accuracy"] is None
     assert (run / "stream_report.html").exists()
+    rows = list(csv.DictReader((run / "answers.csv").open(encoding="utf-8")))
+    assert [row["origin"] for row in rows] == [str(photographs / f"{999 - i}.png") for i in record.image]
+    assert [row["class"] for row in rows] == [Digits.class_names[label] for label in record.label]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "has 150 images, and a student serves after about 192 at the earliest" in said
     labels = [int(example["label"]) for example in Digits().examples("test").take(150)]
     truth = np.delete(labels, 70)
     assert (record.label == truth).mean() > 0.9
@@ -201,11 +207,21 @@ def test_photographs_are_answered_in_the_order_of_their_times(photographs, tmp_p
     (photographs / "late.png").unlink()
 
 
+def test_too_few_photographs_for_any_student_are_told_before_they_are_answered(photographs, tmp_path, capsys):
+    given = words(images=photographs, image_size=32, rule="accuracy", epsilon=0.05, held_back=300)
+    main([*given, "--out", str(tmp_path / "run")])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "has 150 images, and a student serves after about 578 at the earliest, so the teacher will answer" in said
+    assert "answered by the student │ 0" in said
+
+
 def test_a_video_is_answered_frame_by_frame(tmp_path):
     images = np.stack([example["image"] for example in Digits().examples("test").take(40).as_numpy_iterator()])
     video(tmp_path / "digits.avi", images, "MJPG", rate=10)
     main([*words(video=tmp_path / "digits.avi", every=2), "--image_size", "32", "--out", str(tmp_path / "run")])
     assert read_record(tmp_path / "run").image.tolist() == list(range(20))
+    rows = csv.DictReader((tmp_path / "run" / "answers.csv").open(encoding="utf-8"))
+    assert [row["origin"] for row in rows][:3] == ["frame 0, 0.00 s", "frame 2, 0.20 s", "frame 4, 0.40 s"]
 
 
 def test_other_policies_are_compared_in_the_same_report(tmp_path, simulated):

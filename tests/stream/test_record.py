@@ -13,11 +13,11 @@ from envise_tf.stream.record import Record, read_record, teacher_alone
 from envise_tf.stream.result import as_figures
 from envise_tf.stream.summary import Flops, gie_total_so_far, rolling_share, states, stretches, summary
 
-ANSWERS = """image,phase,state,label,by_student,score,asked,teacher,raw,truth
-0,0,adapt,7,0,,1,7,6,7
-1,0,adapt,7,0,,1,7,7,8
-3,0,serve,8,1,0.25,0,9,9,8
-4,1,serve,9,0,-1.5,1,9,9,9
+ANSWERS = """image,phase,state,label,class,by_student,score,asked,teacher,raw,truth,origin
+0,0,adapt,7,"pear, ripe",0,,1,7,6,7,
+1,0,adapt,7,"pear, ripe",0,,1,7,7,8,/photos/1.png
+3,0,serve,8,plum,1,0.25,0,9,9,8,"/photos/a,,b ""c"" #3.png"
+4,1,serve,9,#9,0,-1.5,1,9,9,9,/photos/4.png
 """
 WORK = """image,student,deferred,audited,labelled,taught,trained,validated
 1,0,0,0,2,64,64,5
