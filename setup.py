@@ -11,6 +11,7 @@ setup(
     package_dir={"envise_tf": "envise_tf", "envise_tf.export": "export", "envise_tf.tuning": "tuning"},
     packages=[
         "envise_tf",
+        "envise_tf.convert",
         "envise_tf.deferral",
         "envise_tf.deferral.scores",
         "envise_tf.distillation",
@@ -20,6 +21,7 @@ setup(
         "envise_tf.images",
         "envise_tf.measures",
         "envise_tf.networks",
+        "envise_tf.networks.keras3",
         "envise_tf.prior",
         "envise_tf.report",
         "envise_tf.runs",

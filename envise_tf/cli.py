@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "distil a binary student, online, from a frozen teacher",
     "evaluate": "test a finished run: student, teacher and cascade, with a report",
     "stream": "answer a stream with a student that adapts to it whenever it changes",
+    "convert": "make a teacher of Keras 2 of a network that Keras 3 has saved",
     "teach": "train a teacher, or with --student a generic student of it",
     "tuning": "search the settings of a training",
     "export": "write the bundle of an evaluated run, for phones",

@@ -51,6 +51,7 @@ def _register_layers(_: ModuleType) -> None:
     Keras imports the module of a network's class by the name that the file gives, but not those of its layers.
     """
     importlib.import_module("larq")
+    importlib.import_module("envise_tf.networks.activations")
     importlib.import_module("envise_tf.networks.normalisation")
     importlib.import_module("envise_tf.prior.adapted")
 

@@ -1,8 +1,10 @@
 """Every test runs with Keras 2, whichever module a test file imports first; reports are opened in headless Chromium."""
 
 import fcntl
+import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ FLAGS = (
 )
 
 
-SLOW_FIXTURES = {"adapted_run", "browser", "digits_run", "exported", "exported_adapted", "tfds_dir"}
+SLOW_FIXTURES = {"adapted_run", "browser", "digits_run", "exported", "exported_adapted", "keras3_files", "tfds_dir"}
 
 LONGEST = ("tuning/test_pipeline.py", "distillation/test_replicas.py", "examples/test_quickstart.py")
 """The files that take longest, the longest first."""
@@ -91,6 +93,21 @@ def digits_run(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Pa
         evaluate.main([str(fixed_run(run)), "--epsilon", "0.15", "--score", "msp"])
 
     return made_once("digits_run", evaluated)
+
+
+@pytest.fixture(scope="session")
+def keras3_files(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A folder of networks that Keras 3 wrote, and what it answers; skips where there is no Keras 3."""
+    if int(importlib.metadata.version("keras").partition(".")[0]) < 3:
+        pytest.skip("Keras 3 is not installed")
+    script = Path(__file__).parent / "fixtures" / "keras3_networks.py"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    environment["KERAS_BACKEND"] = "tensorflow"
+
+    def written(folder: Path) -> None:
+        subprocess.run([sys.executable, script, folder], env=environment, check=True, capture_output=True)
+
+    return made_once("keras3_files", written)
 
 
 # --- Reports as a reader opens them -----------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ def test_the_version_is_that_of_the_package(capsys, monkeypatch):
         ("teach", ["--preset", "digits-disjoint"]),
         ("stream", ["--preset", "digits"]),
         ("tuning", ["--preset", "digits", "--space", "distillation"]),
+        ("convert", ["teacher.keras"]),
         ("export", ["runs/digits"]),
         ("export.classify", ["bundles/digits", "photo.jpg"]),
         ("export.benchmark", ["bundles/digits"]),

@@ -14,6 +14,7 @@ from envise_tf.export.benchmark import BenchmarkSettings
 from envise_tf.export.classify import ClassifySettings
 from envise_tf.export.settings import ExportSettings, VerifySettings
 from envise_tf.settings import (
+    ConvertSettings,
     EvaluateSettings,
     StreamSettings,
     SweepSettings,
@@ -165,7 +166,7 @@ def test_every_command_refuses_a_number_out_of_its_range_before_it_looks_for_any
 
 COMMANDS = {
     **{"train": TrainSettings, "teach": TeachSettings, "teach --student": TrainSettings, "stream": StreamSettings},
-    **{"tuning": SweepSettings, "evaluate": EvaluateSettings, "export": ExportSettings},
+    **{"tuning": SweepSettings, "evaluate": EvaluateSettings, "export": ExportSettings, "convert": ConvertSettings},
     **{"export.verify": VerifySettings, "export.classify": ClassifySettings, "export.benchmark": BenchmarkSettings},
 }
 
@@ -205,7 +206,12 @@ def test_every_command_has_a_version(command, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_print_config_prints_is_read_by_config(command, capsys, tmp_path):
-    needed = {"evaluate": ["runs/a"], "export": ["runs/a"], "export.classify": ["bundles/a", "a.jpg", "b.jpg"]}
+    needed = {
+        "convert": ["a.keras"],
+        "evaluate": ["runs/a"],
+        "export": ["runs/a"],
+        "export.classify": ["bundles/a", "a.jpg", "b.jpg"],
+    }
     words = needed.get(command, ["bundles/a"] if command.startswith("export.") else [])
     text = printed(capsys, command, *words, "--print_config")
     (tmp_path / "printed.yaml").write_text(text)

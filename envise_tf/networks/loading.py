@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.networks.formats import require_keras2
 from envise_tf.networks.imagenet import IMAGENET_NAMES, ImagenetReference, imagenet_classes, imagenet_classifier
 from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
 from envise_tf.networks.normalisation import Normalisation, PixelRange
@@ -84,8 +85,29 @@ def load_teacher(reference: str, pixel_range: PixelRange = "raw", classes_file: 
                 labelled = LabelledLogits.load(path / CALIBRATION_FILE)
             path = path / "teacher.keras"
         model = load_network(path, known=[*shipped_names("teacher"), *IMAGENET_NAMES, *APPLICATIONS])
-        model = _with_uint8_input(model, pixel_range, reference)
-    return _checked(Classifier(model, given or names, labelled), reference)
+    return as_classifier(model, reference, pixel_range, given or names, labelled)
+
+
+def as_classifier(
+    model: tf.keras.Model,
+    reference: str,
+    pixel_range: PixelRange = "raw",
+    class_names: tuple[str, ...] = (),
+    labelled: LabelledLogits | None = None,
+) -> Classifier:
+    """Returns a network as a classifier of uint8 images.
+
+    Args:
+        model: RGB images -> (batch, classes).
+        reference: how the user calls it, for the error.
+        pixel_range: what it expects; one that takes uint8 normalises itself.
+        class_names: empty where they are unknown.
+        labelled: what it says of labelled images, if there are any.
+
+    Raises:
+        UserError: it takes no square RGB images, gives no row of class scores, or has another number of classes.
+    """
+    return _checked(Classifier(_with_uint8_input(model, pixel_range, reference), class_names, labelled), reference)
 
 
 def teacher_is_own(reference: str) -> bool:
@@ -102,13 +124,14 @@ def load_network(path: Path, known: list[str]) -> tf.keras.Model:
         known: names that the user may have meant, for the error.
 
     Raises:
-        UserError: it does not exist or Keras 2 cannot load it.
+        UserError: it does not exist, is a network of Keras 3 or of something else, or Keras 2 cannot load it.
     """
     if not path.exists():
         raise UserError(
             f"no teacher {path}: expected a .keras file, a SavedModel, a run, or a name; "
             + nearest_names(str(path), known)
         )
+    require_keras2(path)
     try:
         return tf.keras.models.load_model(path, compile=False)
     except Exception as error:
@@ -164,6 +187,11 @@ def _checked(classifier: Classifier, reference: str) -> Classifier:
     output = classifier.model.output_shape
     if not isinstance(output, tuple) or len(output) != 2:
         raise UserError(f"{reference} gives output of shape {output}: expected (batch, classes)")
+    if classifier.classes == 1:
+        raise UserError(
+            f"{reference} gives one number per image, as a sigmoid of one unit does: expected one for each class; end "
+            "it in Dense(2, activation='softmax') instead, its first unit zeros and its second the one it has now"
+        )
     if classifier.class_names and len(classifier.class_names) != classifier.classes:
         raise UserError(
             f"{reference} has {classifier.classes} classes, but {len(classifier.class_names)} names are given: "

@@ -3,6 +3,7 @@
 Importing this loads nothing heavy, so that `--help` answers at once.
 """
 
+from envise_tf.settings.convert import ConvertSettings
 from envise_tf.settings.evaluate import EvaluateSettings
 from envise_tf.settings.parsing import (
     Settings,
@@ -23,6 +24,7 @@ from envise_tf.settings.train import SweepSettings, TrainSettings
 __all__ = [
     "AdaptBy",
     "Checked",
+    "ConvertSettings",
     "Count",
     "EvaluateSettings",
     "FilePath",

@@ -136,7 +136,29 @@ def test_a_network_of_keras_3_is_refused(tmp_path):
     keras = pytest.importorskip("keras", minversion="3")
     inner = [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.GlobalAveragePooling2D()]
     keras.Sequential([*inner, keras.layers.Dense(5)]).save(tmp_path / "teacher.keras")
-    assert refusal(str(tmp_path / "teacher.keras")).startswith("Keras 2 cannot load ")
+    line = refusal(str(tmp_path / "teacher.keras"))
+    assert "is a network of Keras 3" in line
+    assert line.endswith(f"python -m envise_tf.convert {tmp_path / 'teacher.keras'}")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("teacher.tflite", "is a TensorFlow Lite file, whose layers are not known: give the Keras network"),
+        ("teacher.onnx", "is an ONNX file, whose layers are not known: give the Keras network"),
+        ("teacher.weights.h5", "holds weights without a network: save it whole"),
+    ],
+)
+def test_a_file_without_layers_is_refused(tmp_path, name, told):
+    (tmp_path / name).write_bytes(b"anything")
+    assert told in refusal(str(tmp_path / name))
+
+
+def test_a_network_of_one_unit_is_refused(tmp_path):
+    inner = [tf.keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.GlobalAveragePooling2D()]
+    tf.keras.Sequential([*inner, layers.Dense(1, activation="sigmoid")]).save(tmp_path / "teacher.keras")
+    line = refusal(str(tmp_path / "teacher.keras"))
+    assert "gives one number per image, as a sigmoid of one unit does: expected one for each class" in line
 
 
 def test_a_network_of_grey_images_is_refused(tmp_path):

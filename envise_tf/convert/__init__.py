@@ -1,0 +1,1 @@
+"""python -m envise_tf.convert: a network of Keras 3 as one of Keras 2."""
