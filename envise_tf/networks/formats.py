@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from envise_tf.errors import UserError
+from envise_tf.networks.keras3.exported import is_exported
 from envise_tf.networks.keras3.file import is_keras3
 
 _WITHOUT_LAYERS = {
@@ -38,6 +39,11 @@ def require_keras2(path: Path) -> None:
         UserError: it does.
     """
     require_layers(path)
+    if is_exported(path):
+        raise UserError(
+            f"{path} is a SavedModel without layers, as model.export writes it: give the .keras file of the network, "
+            f"or what python -m envise_tf.convert {path} makes of it"
+        )
     if path.is_file() and is_keras3(path):
         raise UserError(
             f"{path} is a network of Keras 3: make one of Keras 2 of it, with python -m envise_tf.convert {path}"

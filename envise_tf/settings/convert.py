@@ -13,7 +13,7 @@ class ConvertSettings(Checked):
     """Network.
 
     Args:
-        model: .keras or .h5 file that Keras 3 has saved.
+        model: .keras or .h5 file that Keras 3 has saved, or a folder that model.export has written.
         images: folder of photographs on which both networks are compared too, beside random images.
         out: .keras file of Keras 2 to write; it must not exist yet; default: MODEL-keras2.keras.
     """

@@ -57,6 +57,15 @@ def test_without_keras_3_nothing_is_compared(keras3_files, tmp_path, monkeypatch
     assert load_teacher(str(out)).classes == 5
 
 
+def test_an_exported_network_is_compared_without_keras_3(keras3_files, tmp_path, monkeypatch, capsys):
+    (tmp_path / "keras.py").write_text("__version__ = '2.15.0'\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    out = tmp_path / "teacher.keras"
+    main([str(keras3_files / "operations_exported"), "--out", str(out)])
+    assert "same class on 100.0% of 128" in capsys.readouterr().out
+    assert load_teacher(str(out)).classes == 5
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

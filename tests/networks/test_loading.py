@@ -176,4 +176,6 @@ def test_a_network_that_is_no_classifier_is_refused(tmp_path):
 
 def test_a_saved_model_that_is_not_from_keras_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
-    assert "expected (batch, height, width, 3)" in refusal(str(tmp_path / "module"))
+    line = refusal(str(tmp_path / "module"))
+    assert "is a SavedModel without layers, as model.export writes it: give the .keras file" in line
+    assert f"python -m envise_tf.convert {tmp_path / 'module'}" in line

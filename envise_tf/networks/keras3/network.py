@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.networks.formats import require_layers
+from envise_tf.networks.keras3.exported import is_exported, rebuilt_export
 from envise_tf.networks.keras3.file import Keras3File, read_keras3
 from envise_tf.networks.keras3.layers import counterpart
 from envise_tf.networks.keras3.operations import is_operation, operation
@@ -53,7 +54,7 @@ def rebuilt(path: Path) -> tf.keras.Model:
     """Returns a network that Keras 3 has saved, as a functional model of Keras 2.
 
     Args:
-        path: a .keras or .h5 file of Keras 3.
+        path: a .keras or .h5 file of Keras 3, or a folder that `model.export` has written.
 
     Raises:
         UserError: there is no such file, it holds no network of Keras 3, the network is neither functional nor
@@ -62,6 +63,8 @@ def rebuilt(path: Path) -> tf.keras.Model:
     if not path.exists():
         raise UserError(f"there is no file {path}: expected a network that Keras 3 has saved, as .keras or .h5")
     require_layers(path)
+    if is_exported(path):
+        return rebuilt_export(path)
     file = read_keras3(path)
     network = _model(file.config)
     if file.by_name:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from envise_tf.networks.keras3.exported import exported_outputs, is_exported
+
 _ANSWER = """
 import sys
 import keras
@@ -26,8 +28,8 @@ try:
 except Exception as error:
     sys.exit(f"Keras {keras.__version__} cannot load it: " + " ".join(str(error).split())[:160])
 batches = [images[first : first + 32] for first in range(0, len(images), 32)]
-outputs = [keras.ops.convert_to_numpy(network(batch, training=False)) for batch in batches]
-np.save(f"{folder}/outputs.npy", np.concatenate(outputs))
+outputs = [keras.ops.cast(network(batch, training=False), "float32") for batch in batches]
+np.save(f"{folder}/outputs.npy", np.concatenate([keras.ops.convert_to_numpy(each) for each in outputs]))
 """
 
 
@@ -36,12 +38,12 @@ class NoAnswerError(Exception):
 
 
 def original_outputs(path: Path, images: np.ndarray) -> np.ndarray:
-    """Returns the outputs of a network as Keras 3 loads it, float (n, classes), in inference mode.
+    """Returns the outputs of a network as Keras 3 loads it, float32 (n, classes), in inference mode.
 
     Nothing is run that the file holds as code.
 
     Args:
-        path: a .keras or .h5 file of Keras 3.
+        path: a .keras or .h5 file of Keras 3, or a folder that `model.export` has written, which needs no Keras.
         images: (n, height, width, 3), in the range and dtype that the network takes.
 
     Raises:
@@ -49,6 +51,8 @@ def original_outputs(path: Path, images: np.ndarray) -> np.ndarray:
     """
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     environment |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if is_exported(path):
+        return exported_outputs(path, images)
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "images.npy", images)
         words = [sys.executable, "-c", _ANSWER, str(path.absolute()), folder]

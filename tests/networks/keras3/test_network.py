@@ -1,7 +1,6 @@
 """Networks that Keras 3 wrote, rebuilt in Keras 2: outputs are compared with those that Keras 3 gave."""
 
 import json
-import shutil
 import zipfile
 
 import numpy as np
@@ -32,11 +31,12 @@ def answers(folder, name):
     [
         *("sequential.keras", "sequential.h5", "nested.keras", "nested.h5", "frozen.keras", "frozen.h5"),
         *("operations.keras", "MobileNetV3Small.keras", "EfficientNetV2B0.keras"),
+        *("operations_exported", "MobileNetV3Small_exported"),
     ],
 )
 def test_a_rebuilt_network_answers_as_keras_3_did_also_after_saving(keras3_files, tmp_path, file):
     network = rebuilt(keras3_files / file)
-    images, expected = answers(keras3_files, file.partition(".")[0])
+    images, expected = answers(keras3_files, file.partition(".")[0].removesuffix("_exported"))
     images = images[:, : network.input_shape[1], : network.input_shape[2]]
     np.testing.assert_allclose(network(images, training=False), expected, rtol=1e-4, atol=1e-5)
     network.save(tmp_path / "teacher.keras")
@@ -67,6 +67,11 @@ def test_a_frozen_layer_stays_frozen(keras3_files):
         ("argument.keras", "layer resized (Resizing) has pad_to_aspect_ratio=True"),
         ("activation.keras", "layer curved (Activation) has the activation celu"),
         ("operation.keras", "(Flip) has no counterpart in Keras 2"),
+        (
+            "sequential_exported",
+            "draws random numbers when it answers, as augmentation layers do",
+        ),
+        ("any_size_exported", "takes images of shape (None, None, 3): expected one size"),
         ("small.weights.h5", "holds weights without a network"),
         ("nothing.keras", "there is no file"),
     ],
@@ -118,8 +123,12 @@ def test_a_network_with_code_of_its_own_is_refused(keras3_files, tmp_path):
     assert "(Own) has code of its own: expected a functional or sequential one" in told
 
 
-def test_a_damaged_file_is_refused(keras3_files, tmp_path):
-    shutil.copy(keras3_files / "nested.keras", tmp_path / "whole.keras")
+def test_a_folder_without_a_network_of_images_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "module"))
+    assert "TensorFlow cannot read" in refusal(tmp_path / "module")
+
+
+def test_a_damaged_file_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "cut.keras", "w") as archive:
         archive.writestr("metadata.json", '{"keras_version": "3.0.5"}')
     with pytest.raises(UserError, match="is damaged"):
