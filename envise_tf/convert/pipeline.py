@@ -65,8 +65,8 @@ def _comparison(model: Path, written: tf.keras.Model, images: np.ndarray) -> Com
     if not found.is_same:
         raise UserError(
             f"the network of Keras 2 answers otherwise than {model}: outputs differ by up to {found.largest:.2g}, "
-            f"where rounding explains {found.allowed:.2g}, and {found.same_class:.1%} of {found.images} images get "
-            "the same class; nothing was written; please report which layers the network has"
+            f"where rounding explains {found.allowed:.2g}, and {100 * found.same_class:.1f} % of {found.images} images "
+            "get the same class; nothing was written; please report which layers the network has"
         )
     return found
 
@@ -124,5 +124,5 @@ def _bits(precision: str) -> int:
 def _show(about: str, found: Comparison) -> None:
     print(
         f"{about}: largest difference of the outputs {found.largest:.2g} ({found.allowed:.2g} allowed for rounding), "
-        f"same class on {found.same_class:.1%} of {found.images}"
+        f"same class on {100 * found.same_class:.1f} % of {found.images}"
     )

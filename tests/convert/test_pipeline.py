@@ -29,7 +29,7 @@ def test_a_network_is_written_that_answers_as_the_original_on_random_images_and_
     out = tmp_path / "teacher.keras"
     main([str(keras3_files / "nested.keras"), "--images", str(photographs), "--out", str(out)])
     said = capsys.readouterr().out
-    shown = re.findall(r"^(.*): largest difference .* same class on (\S+)% of (\d+)$", said, re.MULTILINE)
+    shown = re.findall(r"^(.*): largest difference .* same class on (\S+) % of (\d+)$", said, re.MULTILINE)
     assert shown == [("random images", "100.0", "128"), ("photographs", "100.0", "6")]
     assert f"skipped {photographs / 'broken.jpg'}" in said
     assert f"--teacher {out}" in said
@@ -62,7 +62,7 @@ def test_an_exported_network_is_compared_without_keras_3(keras3_files, tmp_path,
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     out = tmp_path / "teacher.keras"
     main([str(keras3_files / "operations_exported"), "--out", str(out)])
-    assert "same class on 100.0% of 128" in capsys.readouterr().out
+    assert "same class on 100.0 % of 128" in capsys.readouterr().out
     assert load_teacher(str(out)).classes == 5
 
 
