@@ -17,6 +17,8 @@ from envise_tf.runs.names import mistaken_names, named_as, uncommon_names
 from envise_tf.settings import StreamSettings, TrainSettings
 from envise_tf.stream.pipeline import found_sight
 
+pytestmark = pytest.mark.slow
+
 SORTED = ("circle", "cross", "square")
 LEARNED = ("circle", "square", "cross")
 """The order in which the teacher was taught, which is not that of the sorted folders."""

@@ -65,6 +65,7 @@ def photographs(tmp_path):
     return str(tmp_path / "photographs")
 
 
+@pytest.mark.slow
 def test_a_teacher_that_is_shown_pixels_of_another_range_is_found_out(tmp_path, photographs):
     saturating(1).save(tmp_path / "unit.keras")
     saturating(255).save(tmp_path / "raw.keras")
@@ -77,6 +78,7 @@ def test_a_teacher_that_is_shown_pixels_of_another_range_is_found_out(tmp_path, 
     assert found_job(TrainSettings(teacher=str(tmp_path / "raw.keras"), **given))
 
 
+@pytest.mark.slow
 def test_images_of_one_class_are_no_reason_to_refuse_a_teacher(tmp_path):
     saturating(255).save(tmp_path / "raw.keras")
     (tmp_path / "one").mkdir()

@@ -32,6 +32,7 @@ def test_a_student_that_takes_much_of_the_teachers_work_is_warned_of():
     assert not PairOutlook(work(24), work(100), 1, 1).is_dear
 
 
+@pytest.mark.slow
 def test_networks_are_counted():
     student, teacher = residual_student(32, 5, (32, 64), (1, 1)), wide_resnet(32, 10, depth=10, width=1)
     pair = PairOutlook.of(student, teacher)
