@@ -1,5 +1,5 @@
 # make train   set up .venv and run the main job on the embedded digits, offline once installed
-# make test    set up .venv and run linters, type checker and the whole test suite, in about ten minutes on two cores
+# make test    set up .venv and run linters, type checker and the whole test suite, in 10 to 15 minutes on two cores
 # make fast    set up .venv and run the quick tests, which train nothing, in less than a minute
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
 
