@@ -6,7 +6,7 @@ import difflib
 import errno
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -42,6 +42,16 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     return f"nearest: {', '.join(alike)}" if alike else f"known: {', '.join(known[:10])}"
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Returns the first five names for a line of text, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def reason_of(error: BaseException) -> str:
+    """Returns what an error of a library says, in one line of at most 160 characters."""
+    return " ".join(str(error).split())[:160]
 
 
 NOTHING_LEFT = "there is nothing to resume"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
 
-from envise_tf.errors import UserError, nearest_names
+from envise_tf.errors import UserError, nearest_names, some_of
 from envise_tf.named_files import named_text, parsed_yaml, require_conforming, shipped_texts
 
 Kind = Literal["inlier", "outlier", "absent"]
@@ -96,7 +96,7 @@ def load_scenario(name_or_path: str, class_names: Sequence[str]) -> Scenario:
     if fields.get("absent", REST) == REST:
         sets["absent"] = rest
     elif rest:
-        raise UserError(f"scenario {name} leaves out {_some(rest)}: put them in a set or write 'absent: {REST}'")
+        raise UserError(f"scenario {name} leaves out {some_of(rest)}: put them in a set or write 'absent: {REST}'")
     return Scenario(name, fields["source"], fields["reason"].strip(), **sets)
 
 
@@ -131,7 +131,7 @@ def _classes(
     unknown = sorted(set(expanded) - known)
     if unknown:
         raise UserError(
-            f"scenario {name} (for {fields['source']}) names {_some(unknown)} in '{kind}', which the images do not "
+            f"scenario {name} (for {fields['source']}) names {some_of(unknown)} in '{kind}', which the images do not "
             f"have; {nearest_names(unknown[0], known | set(groups))}"
         )
     return tuple(c for c in class_names if c in expanded)
@@ -141,8 +141,4 @@ def _check_disjoint(name: str, sets: dict[str, tuple[str, ...]]) -> None:
     for first, second in (("inlier", "outlier"), ("inlier", "absent"), ("outlier", "absent")):
         both = [member for member in sets[first] if member in sets[second]]
         if both:
-            raise UserError(f"scenario {name} has {_some(both)} in both '{first}' and '{second}': keep each in one")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise UserError(f"scenario {name} has {some_of(both)} in both '{first}' and '{second}': keep each in one")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.errors import UserError, nearest_names
+from envise_tf.errors import UserError, nearest_names, reason_of
 from envise_tf.networks.formats import require_keras2
 from envise_tf.networks.imagenet import IMAGENET_NAMES, ImagenetReference, imagenet_classes, imagenet_classifier
 from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
@@ -135,9 +135,8 @@ def load_network(path: Path, known: list[str]) -> tf.keras.Model:
     try:
         return tf.keras.models.load_model(path, compile=False)
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"Keras 2 cannot load {path} ({reason}): save it with tf_keras, as .keras or SavedModel"
+            f"Keras 2 cannot load {path} ({reason_of(error)}): save it with tf_keras, as .keras or SavedModel"
         ) from error
 
 

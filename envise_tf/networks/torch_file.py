@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
@@ -36,8 +36,9 @@ def torch_tensors(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): expected a state dict of PyTorch") from None
     except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path} is no state dict in PyTorch's format of before 1.6 ({reason}): give another") from None
+        raise UserError(
+            f"{path} is no state dict in PyTorch's format of before 1.6 ({reason_of(error)}): give another"
+        ) from None
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:

@@ -22,7 +22,7 @@ from envise_tf.networks.loading import Classifier, load_teacher, teacher_is_own
 from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.adapted import adapted, adapted_to, ending_in_logits, raw_teacher
 from envise_tf.prior.frequent import frequent_classes
-from envise_tf.runs.names import has_comparable_labels, named_as, require_fitting_names
+from envise_tf.runs.names import has_comparable_labels, named_for
 from envise_tf.runs.teacher import fitted_to, labelled_by, require_fitting_range, require_size, shared_size
 from envise_tf.settings import TrainSettings
 
@@ -102,8 +102,7 @@ def found_job(settings: TrainSettings) -> Job:
     stream = _stream(settings, teacher, tested, scenario)
     require_size(teacher, settings.teacher, stream.source.size, stream.source.name)
     teacher = fitted_to(stream.source if tested is None else tested, teacher, settings.teacher)
-    names = ((), "") if tested is None else (tested.class_names, tested.name)
-    teacher = named_as(teacher, settings.teacher, *names)
+    teacher = named_for(teacher, settings.teacher, tested, settings.teacher_classes is not None)
     teacher = dataclasses.replace(teacher, model=ending_in_logits(teacher.model))
     if settings.calibrate is not None:
         labelled = labelled_by(settings.calibrate, teacher, stream.source.size or 0)
@@ -117,8 +116,6 @@ def found_job(settings: TrainSettings) -> Job:
             images,
             lambda other: load_teacher(settings.teacher, other, settings.teacher_classes),
         )
-    if tested is not None and (settings.teacher_classes is not None or not has_own_names):
-        require_fitting_names(teacher, settings.teacher, tested)
     held_back = dataclasses.replace(stream, part="held_back")
     is_named = has_own_names or tested is not None
     return Job(settings, teacher, tested, is_named, scenario, stream, held_back, objectives)

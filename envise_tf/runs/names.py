@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, some_of
 from envise_tf.images.folder import Folder
 from envise_tf.images.source import Source
 from envise_tf.networks.loading import Classifier
@@ -26,7 +26,6 @@ _BATCH = 64
 _LEAST_IMAGES = 4
 """Of a class, to say that the teacher calls it by another's name."""
 _MOSTLY, _HARDLY = 0.5, 0.1
-_SHOWN = 5
 
 
 def numbered(teacher: Classifier) -> Classifier:
@@ -42,6 +41,25 @@ def has_comparable_labels(teacher: Classifier, source: Source) -> bool:
         source: with a name for each label.
     """
     return bool(teacher.class_names) or not isinstance(source, Folder)
+
+
+def named_for(teacher: Classifier, reference: str, source: Source | None, is_given: bool) -> Classifier:
+    """Returns the teacher with a name for each class, which the images confirm where nobody else vouches for it.
+
+    Args:
+        teacher: perhaps without names.
+        reference: what the user calls the teacher.
+        source: labelled images with comparable labels; None where there are none.
+        is_given: whether the user has given the names.
+
+    Raises:
+        UserError: as in `named_as` and `require_fitting_names`.
+    """
+    labels = ((), "") if source is None else (source.class_names, source.name)
+    named = named_as(teacher, reference, *labels)
+    if source is not None and (is_given or not teacher.class_names):
+        require_fitting_names(named, reference, source)
+    return named
 
 
 def named_as(teacher: Classifier, reference: str, names: Sequence[str], shown: str) -> Classifier:
@@ -92,10 +110,9 @@ def require_fitting_names(teacher: Classifier, reference: str, source: Source) -
     mistaken = mistaken_names(answer[truth >= 0], truth[truth >= 0], teacher.classes)
     if mistaken:
         names = teacher.class_names
-        told = [f"{names[truth]} is called {names[answer]}" for truth, answer in mistaken[:_SHOWN]]
-        more = f" and {len(mistaken) - _SHOWN} more" if len(mistaken) > _SHOWN else ""
+        told = some_of([f"{names[truth]} is called {names[answer]}" for truth, answer in mistaken])
         raise UserError(
-            f"teacher {reference} calls {len(mistaken)} classes by each other's names ({', '.join(told)}{more}): its "
+            f"teacher {reference} calls {len(mistaken)} classes by each other's names ({told}): its "
             "names are in another order than its outputs; give them in that order with --teacher_classes FILE"
         )
 

@@ -38,7 +38,7 @@ from envise_tf.networks.loading import Classifier, load_generic, load_teacher, r
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
 from envise_tf.run import Run, provenance
-from envise_tf.runs.names import has_comparable_labels, named_as, require_fitting_names
+from envise_tf.runs.names import has_comparable_labels, named_for
 from envise_tf.runs.teacher import (
     fitted_to,
     labelled_by,
@@ -106,6 +106,8 @@ def stream(settings: StreamSettings, resumed: bool) -> Run:
     if resumed and (run.folder / "result.json").exists():
         _CONSOLE.print(f"{run.folder} has answered the whole stream already", soft_wrap=True)
     sight = found_sight(settings, run)
+    if not resumed:
+        _tell_of_length(settings, sight.frames)
     baselines: dict[str, Record] = {}
     with run.resumable("stream"):
         result = _answered(settings, sight, run)
@@ -142,17 +144,14 @@ def found_sight(settings: StreamSettings, run: Run) -> Sight:
     frames = _own(settings, teacher, run) if source is None else _phased(settings, source)
     require_size(teacher, settings.teacher, frames.size, frames.name)
     teacher = fitted_to(frames, teacher, settings.teacher)
-    has_own_names = bool(teacher.class_names)
-    labels = () if source is None or not has_comparable_labels(teacher, source) else source.class_names
-    teacher = named_as(teacher, settings.teacher, labels, frames.name)
-    if source is not None and labels and (settings.teacher_classes is not None or not has_own_names):
-        require_fitting_names(teacher, settings.teacher, source)
+    comparable = source if source is not None and has_comparable_labels(teacher, source) else None
+    teacher = named_for(teacher, settings.teacher, comparable, settings.teacher_classes is not None)
     labelled = None
     if settings.calibrate is not None:
         said = labelled_by(settings.calibrate, teacher, frames.size)
         teacher = dataclasses.replace(teacher, labelled=said)
         labelled = LabelledImages(labelled_examples(settings.calibrate, teacher, frames.size), said)
-    number = {name: index for index, name in enumerate(teacher.class_names)} if labels else {}
+    number = {name: index for index, name in enumerate(teacher.class_names)} if comparable else {}
     truth = np.array([number.get(name, -1) for name in frames.class_names], np.int64)
     return Sight(frames, teacher, truth, labelled)
 
@@ -190,7 +189,6 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
         if isinstance(sight.frames, PhotographFrames):
             run.write_json(_FRAMES, {"paths": list(sight.frames.paths)})
         run.begin(settings)
-        _tell_of_length(settings, sight.frames)
     names, origin = sight.teacher.class_names, sight.frames.origin
     with Log(run.folder, first, names, origin) as log, _View(settings, sight, lifecycle) as view:
         begun = time.monotonic() - seconds

@@ -224,7 +224,8 @@ class Log:
             ["" if np.isnan(score) else f"{score:.6g}" for score in replies.score],
             (replies.teacher_class >= 0).astype(int),
             *known,
-            map(self._origin, batch.numbers.tolist()),
+            # A row is a line, whatever a file is called.
+            [" ".join(self._origin(number).splitlines()) for number in batch.numbers.tolist()],
         )
         rows = [row for row in zip(*columns, strict=True) if row[0] > self._given]
         csv.writer(self._answers, lineterminator="\n").writerows(rows)

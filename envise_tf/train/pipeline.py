@@ -18,7 +18,7 @@ from envise_tf.distillation import training
 from envise_tf.distillation.answers import answered
 from envise_tf.distillation.distiller import Distiller, adam_for
 from envise_tf.distillation.replicas import Replicas
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, some_of
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.labelled import CALIBRATION_FILE
@@ -34,8 +34,6 @@ from envise_tf.runs.names import uncommon_names
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.train.curves import save_curves
 from envise_tf.train.outlook import PairOutlook, PromiseOutlook
-
-_NAMES_TOLD = 5
 
 _CONSOLE = Console()
 
@@ -181,9 +179,9 @@ def _tell_of_names(job: Job) -> None:
     elif job.tested is not None:
         unseen, foreign = uncommon_names(job.teacher, job.tested)
         if unseen:
-            _told(f"{job.tested.name} has no images of {_some(unseen)}, which the teacher knows")
+            _told(f"{job.tested.name} has no images of {some_of(unseen)}, which the teacher knows")
         if foreign:
-            _told(f"the teacher does not know {_some(foreign)}, of which {job.tested.name} has images")
+            _told(f"the teacher does not know {some_of(foreign)}, of which {job.tested.name} has images")
 
 
 def _tell_of_outlook(job: Job, student: tf.keras.Model) -> None:
@@ -197,11 +195,6 @@ def _tell_of_outlook(job: Job, student: tf.keras.Model) -> None:
     promise = PromiseOutlook.of(images, stream.protocol, settings.held_back, settings.epsilon)
     for line in (*PairOutlook.of(student, job.teacher.model).lines(), *promise.lines()):
         _told(line)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES_TOLD} more" if len(names) > _NAMES_TOLD else ""
-    return ", ".join(names[:_NAMES_TOLD]) + more
 
 
 def _write_adaptation(run: Run, job: Job, adaptation: Adaptation | None) -> None:

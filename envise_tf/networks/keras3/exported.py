@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 
 layers = tf.keras.layers
 
@@ -74,8 +74,9 @@ def _frozen(folder: Path) -> Any:
         is_random = any("seed_generator" in variable.name for variable in signature.variables)
         frozen = None if is_random else convert_variables_to_constants_v2(signature)
     except Exception as error:  # whatever TensorFlow raises where a file or an operation is not its own
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"TensorFlow cannot read {folder} ({reason}): give the .keras file of the network") from error
+        raise UserError(
+            f"TensorFlow cannot read {folder} ({reason_of(error)}): give the .keras file of the network"
+        ) from error
     if frozen is None:
         raise UserError(
             f"{folder} draws random numbers when it answers, as augmentation layers do once they are exported: give "

@@ -22,7 +22,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 
 _UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile)
 
@@ -76,8 +76,7 @@ def read_keras3(path: Path) -> Keras3File:
     try:
         return _of_archive(path) if zipfile.is_zipfile(path) else _of_hdf5(path)
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path} is damaged ({reason}): save it again, with model.save") from None
+        raise UserError(f"{path} is damaged ({reason_of(error)}): save it again, with model.save") from None
 
 
 def _of_archive(path: Path) -> Keras3File:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 from envise_tf.networks.formats import require_layers
 from envise_tf.networks.keras3.exported import is_exported, rebuilt_export
 from envise_tf.networks.keras3.file import Keras3File, read_keras3
@@ -156,9 +156,8 @@ def _called(function: Any, given: Mapping[str, Any], args: Sequence[Any], kwargs
     try:
         return function(*args, **{name: value for name, value in kwargs.items() if value is not None})
     except Exception as error:  # whatever Keras raises where arguments do not fit
-        reason = " ".join(str(error).split())[:160]
         told = f"{given['config'].get('name', given.get('name'))} ({given['class_name']})"
-        raise UserError(f"Keras 2 cannot rebuild {told} ({reason}): replace it by other layers") from error
+        raise UserError(f"Keras 2 cannot rebuild {told} ({reason_of(error)}): replace it by other layers") from error
 
 
 def _filled(given: Any, tensors: Mapping[_Place, tf.Tensor]) -> Any:
