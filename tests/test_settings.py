@@ -86,6 +86,7 @@ def test_a_resumed_run_has_the_settings_of_the_run(tmp_path):
     assert again.seed == 3
     assert again.out == str(tmp_path)
     assert yaml.safe_load(as_yaml(again))["widths"] == [32, 64]
+    assert train_settings("--widths", "auto").widths == "auto"
 
 
 @pytest.mark.parametrize(
@@ -125,6 +126,7 @@ def test_a_wrong_word_is_named_in_one_line(words, named):
         (["--held_back", "1"], "--held_back 1 given: expected at least 2"),
         (["--image_size", "0"], "--image_size 0 given: expected 8 to 4096"),
         (["--widths", "[32,0]"], "--widths [32,0] given: expected at least 1"),
+        (["--widths", "wide"], "--widths wide given: expected a list of whole numbers, such as [32,64] or auto"),
         (["--blocks", "[]"], "--blocks [] given: expected at least one number"),
         (["--prior.apple", "-1"], "--prior.apple -1 given: expected more than 0"),
     ],
@@ -194,7 +196,7 @@ def test_every_command_shows_each_flag_once_by_subject(command, capsys):
 def test_help_shows_range_and_default(capsys):
     text = " ".join(printed(capsys, "stream", "--help").split())
     assert "shortest interval between audits, in images that the student answers (at least 1; default 8)" in text
-    assert "--widths [N,N,...] channels of each stage, multiples of 32 (default [32,64,128])" in text
+    assert "--widths [N,N,...]|auto channels of each stage, multiples of 32; auto takes the widest" in text
     titles = [text.index(f"{title}:") for title in ("Images", "Stream", "Teacher", "Student", "Serving", "Adapting")]
     assert titles == sorted(titles)
 

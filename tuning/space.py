@@ -204,7 +204,8 @@ class Space:
 
         with _told_of(self.name):
             for widths, blocks in itertools.product(self._ends("widths", base), self._ends("blocks", base)):
-                residual_student(32, 2, widths, blocks)
+                # What the teacher's work makes of "auto" is not known here, and fits any blocks.
+                residual_student(32, 2, (32,) * len(blocks) if widths == "auto" else widths, blocks)
 
     def _ends(self, key: str, base: TrainSettings) -> tuple[Any, ...]:
         """Returns all choices of a setting, both ends of its range, or what it always is."""

@@ -17,6 +17,7 @@ import larq
 import tensorflow as tf
 
 from envise_tf.errors import UserError
+from envise_tf.networks.macs import macs
 from envise_tf.networks.normalisation import Normalisation
 from envise_tf.networks.teachers import BATCH_MOMENTUM
 
@@ -57,6 +58,33 @@ def residual_student(
     x = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU(name="features")(x))
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
     return tf.keras.Model(images, logits, name="student" if binary else "twin")
+
+
+def widest_widths(size: int, classes: int, blocks: Sequence[int], most_flops: float, binary: bool) -> tuple[int, ...]:
+    """Returns the channels of the widest student that costs no more than this; of the cheapest if none is so cheap.
+
+    The channels double from stage to stage, as the sides of the grid are halved (our choice: the widths 32-64-128 of
+    three stages, their multiples by powers of two, and their halves and quarters, of at least 32 channels).
+
+    Args:
+        size: like the next, as for `residual_student`.
+        classes: number of logits.
+        blocks: binary convolutions in each stage.
+        most_flops: FLOPs of an image, see `macs`.
+        binary: False for the real-valued twin.
+
+    Raises:
+        UserError: a stage has no block.
+    """
+    found: tuple[int, ...] = ()
+    for first in (CHANNEL_MULTIPLE * 2**power for power in range(-2, 5)):
+        widths = tuple(max(CHANNEL_MULTIPLE, int(first * 2**stage)) for stage in range(len(blocks)))
+        if widths == found:
+            continue
+        if found and macs(residual_student(size, classes, widths, blocks, binary)).flops > most_flops:
+            break
+        found = widths
+    return found
 
 
 def is_binary(variable: tf.Variable) -> bool:

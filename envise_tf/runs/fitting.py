@@ -7,10 +7,41 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tensorflow as tf
+
 from envise_tf.distillation.replicas import Replicas, replicas_of
 from envise_tf.errors import UserError
+from envise_tf.networks.macs import macs
+from envise_tf.networks.students import widest_widths
 from envise_tf.run import Run
 from envise_tf.settings import TeachSettings, TrainSettings, as_yaml
+from envise_tf.settings.shared import StudentSettings
+
+_STUDENTS_SHARE = 0.06
+"""Of the teacher's work, at most, for a student that is picked by it (our choice: less is hardly noticed beside what
+deferred images cost, and more would have to be earned by fewer of them)."""
+
+
+def student_widths(settings: StudentSettings, teacher: tf.keras.Model, size: int) -> tuple[int, ...]:
+    """Returns the channels of each stage of the student: those asked for, or what the teacher's work makes of "auto".
+
+    Args:
+        settings: of the student.
+        teacher: the network.
+        size: side of the images in pixels.
+
+    Raises:
+        UserError: the student starts from another, which has its own; or blocks that make no student.
+    """
+    if settings.widths != "auto":
+        return settings.widths
+    if settings.student_init != "scratch":
+        raise UserError(
+            f"--widths auto given with --student_init {settings.student_init}, which has its own: give those, or "
+            "--student_init scratch"
+        )
+    most = _STUDENTS_SHARE * macs(teacher).flops
+    return widest_widths(size, teacher.output_shape[-1], settings.blocks, most, binary=not settings.twin)
 
 
 def found_replicas(settings: TeachSettings | TrainSettings, told: Callable[[str], None]) -> Replicas:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -70,10 +71,10 @@ def positional_names(settings_class: type) -> list[str]:
 
 
 def plain(hint: Any) -> Any:
-    """Returns the type behind a setting's: without annotations, None, and what is in a tuple, list or dict."""
+    """Returns the type behind a setting's: without annotations, None, words in its place, and what is in a tuple."""
     if hasattr(hint, "__metadata__"):
         return plain(hint.__origin__)
-    if type(None) in typing.get_args(hint):
+    if _is_union(hint):
         return plain(next(part for part in typing.get_args(hint) if part is not type(None)))
     origin = typing.get_origin(hint)
     return origin if origin in (tuple, list, dict, Literal) else hint
@@ -82,6 +83,15 @@ def plain(hint: Any) -> Any:
 def choices(hint: Any) -> tuple[str, ...]:
     """Returns the words of a Literal."""
     return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+def words_beside(hint: Any) -> tuple[str, ...]:
+    """Returns the words that a setting takes in place of its numbers."""
+    return tuple(word for part in typing.get_args(hint) for word in choices(part)) if _is_union(hint) else ()
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def _general(presets: Sequence[str]) -> list[tuple[str, str | None, str]]:
@@ -130,7 +140,9 @@ def _metavar(hint: Any) -> str:
         return "{" + ",".join(choices(hint)) + "}"
     if kind is bool:
         return "true|false"
-    return "PATH" if annotated(hint, Place) is not None and kind is str else _METAVARS[kind]
+    if annotated(hint, Place) is not None and kind is str:
+        return "PATH"
+    return "|".join([_METAVARS[kind], *words_beside(hint)])
 
 
 def _escaped(text: str) -> str:

@@ -17,7 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from envise_tf import __version__
 from envise_tf.errors import UserError, nearest_names
 from envise_tf.named_files import parsed_yaml, read_text
-from envise_tf.settings.help import choices, help_text, plain, positional_names, usage_of
+from envise_tf.settings.help import choices, help_text, plain, positional_names, usage_of, words_beside
 from envise_tf.settings.ranges import hints, require_in_range
 from envise_tf.settings.stream import StreamSettings
 from envise_tf.settings.subjects import ordered_names
@@ -282,7 +282,7 @@ def _converter(settings_class: type, name: str) -> ArgumentParser:
 
 def _expected(hint: Any) -> str:
     words = choices(hint)
-    return f"one of {', '.join(words)}" if words else _EXPECTED[plain(hint)]
+    return f"one of {', '.join(words)}" if words else " or ".join([_EXPECTED[plain(hint)], *words_beside(hint)])
 
 
 def _default(settings_class: type, name: str) -> Any:

@@ -93,11 +93,13 @@ def annotated(hint: Any, kind: type) -> Any:
 def require_in_range(settings_class: type, name: str, value: Any, told: str) -> None:
     """Returns if the number, or each number of a tuple or of the values of a dict, is in the range of its setting.
 
+    A word in place of numbers, such as auto, has no range.
+
     Raises:
         UserError: one is not, or a tuple is empty.
     """
     within = annotated(hints(settings_class)[name], Within)
-    if within is None or value is None:
+    if within is None or value is None or isinstance(value, str):
         return
     if value == ():
         raise UserError(f"{told} expected at least one number")

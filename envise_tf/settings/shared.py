@@ -60,7 +60,8 @@ class StudentSettings(Checked):
     Args:
         student_init: scratch, generic (the student shipped beside the teacher), the name of another shipped student, or
             the path of a student.keras.
-        widths: channels of each stage, multiples of 32.
+        widths: channels of each stage, multiples of 32; auto takes the widest student whose work is at most 6 % of the
+            teacher's.
         blocks: binary convolutions in each stage.
         twin: use the real-valued counterpart in place of the binary student.
         objectives: losses by name, each with its weight and options, such as --objectives.soft_label.weight 1; see
@@ -68,7 +69,7 @@ class StudentSettings(Checked):
     """
 
     student_init: StudentPlace = "scratch"
-    widths: tuple[Count, ...] = (32, 64, 128)
+    widths: tuple[Count, ...] | Literal["auto"] = (32, 64, 128)
     blocks: tuple[Count, ...] = (4, 4, 4)
     twin: bool = False
     objectives: dict[str, dict[str, Any]] = dataclasses.field(

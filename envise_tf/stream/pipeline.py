@@ -38,6 +38,7 @@ from envise_tf.networks.loading import Classifier, load_generic, load_teacher, r
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
 from envise_tf.run import Run, provenance
+from envise_tf.runs.fitting import student_widths
 from envise_tf.runs.names import has_comparable_labels, named_for
 from envise_tf.runs.teacher import (
     fitted_to,
@@ -291,9 +292,10 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
 
 def _workshop(settings: StreamSettings, sight: Sight, size: int) -> Workshop:
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
+    widths = student_widths(settings, sight.teacher.model, size)
 
     def build(classes: int) -> tf.keras.Model:
-        return residual_student(size, classes, settings.widths, settings.blocks, binary=not settings.twin)
+        return residual_student(size, classes, widths, settings.blocks, binary=not settings.twin)
 
     teacher = StreamTeacher(sight.teacher, settings.adapt, settings.outlier_rate)
     return Workshop(teacher, objectives, build, sight.labelled if settings.rule == "accuracy" else None)

@@ -63,8 +63,8 @@ class PairOutlook:
         told.append(f"this pair saves at most {100 - share:.0f} % of the teacher's work (GiE), if nothing is deferred")
         if self.is_dear:
             told.append(
-                f"the student takes {share:.0f} % of the teacher's work, so this pair can hardly pay: give smaller "
-                "--widths, fewer --blocks or a larger teacher"
+                f"the student takes {share:.0f} % of the teacher's work, so this pair can hardly pay: give "
+                "--widths auto, fewer --blocks or a larger teacher"
             )
         return told
 

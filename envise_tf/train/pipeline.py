@@ -27,7 +27,7 @@ from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run, provenance
 from envise_tf.runs.finished import FinishedRun, stored_adaptation
-from envise_tf.runs.fitting import found_replicas, opened_run
+from envise_tf.runs.fitting import found_replicas, opened_run, student_widths
 from envise_tf.runs.job import Job, adapted_job, learned_classes
 from envise_tf.runs.jobs import Jobs
 from envise_tf.runs.names import uncommon_names
@@ -126,6 +126,8 @@ def _distilled(
         if applied is not None:
             job = adapted_job(job, applied)
         _tell_of_names(job)
+        widths = student_widths(settings, job.teacher.model, job.size)
+        job = dataclasses.replace(job, settings=dataclasses.replace(settings, widths=widths))
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
         student = _student(job, classes)
@@ -239,6 +241,7 @@ def _student(job: Job, classes: list[int]) -> tf.keras.Model:
 
 def _new_student(job: Job, classes: int) -> tf.keras.Model:
     settings = job.settings
+    assert settings.widths != "auto"  # picked when the job was found
     return residual_student(job.size, classes, settings.widths, settings.blocks, binary=not settings.twin)
 
 

@@ -11,12 +11,15 @@ from larq_compute_engine.tflite.python.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from envise_tf.errors import UserError
+from envise_tf.networks.macs import macs
 from envise_tf.networks.split import split
-from envise_tf.networks.students import is_binary, residual_student, with_classes
+from envise_tf.networks.students import is_binary, residual_student, widest_widths, with_classes
 
 pytestmark = pytest.mark.slow
 
 layers = tf.keras.layers
+NARROWER = {(32, 32, 64): (32, 32, 32), (32, 64, 128): (32, 32, 64), (64, 128, 256): (32, 64, 128)}
+"""The widths of the next narrower student, for each that has one."""
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
 
 
@@ -50,6 +53,15 @@ def operators(flatbuffer):
 def test_channels_that_the_mobile_kernels_cannot_take_are_refused(width):
     with pytest.raises(UserError, match=rf"widths \[32, {width}\]: expected multiples of 32"):
         residual_student(8, 5, (32, width), (1, 1))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("widths", [(32, 32, 32), (32, 32, 64), (32, 64, 128), (64, 128, 256)])
+def test_the_widest_student_of_a_given_work_costs_as_much_or_less(widths, binary):
+    blocks = (1, 2, 1)
+    flops = macs(residual_student(16, 5, widths, blocks, binary)).flops
+    assert widest_widths(16, 5, blocks, flops, binary) == widths
+    assert widest_widths(16, 5, blocks, flops - 1, binary) == (NARROWER.get(widths, widths))
 
 
 @pytest.mark.parametrize(("widths", "blocks"), [((32,), (1, 1)), ((), ()), ((32, 64), (1, 0))])

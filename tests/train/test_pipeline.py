@@ -194,6 +194,15 @@ def test_the_teacher_can_be_taken_as_it_comes(tmp_path):
     assert not (run / "prior.json").exists()
 
 
+def test_a_student_is_picked_by_the_teachers_work(tmp_path, capsys):
+    main([*SIMPLE, "--widths", "auto", "--blocks", "[1,1]", "--windows", "1", "--out", str(tmp_path)])
+    # The stem of 32 channels alone takes 7 % of this teacher's work: none is cheaper than the narrowest.
+    assert json.loads((tmp_path / "result.json").read_text())["architecture"]["widths"] == [32, 32]
+    opened = load_run(str(tmp_path))
+    assert opened.job.settings.widths == "auto"
+    assert [layer.filters for layer in opened.student.layers if hasattr(layer, "filters")][-1] == 32
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -209,6 +218,7 @@ def test_the_teacher_can_be_taken_as_it_comes(tmp_path):
         (["--scenario", "null", "--classes", "pinned"], "--scenario"),
         (["--objectives.soft_label.temprature", "2"], "temperature"),
         (["--student_init", "generic"], "no generic student"),
+        (["--student_init", "cifar100-disjoint", "--widths", "auto"], "cifar100-disjoint, which has its own"),
         (["--window", "16"], "at least one batch"),
         (["--min_share", "0.9"], "min_share"),
         (["--out", "/proc/none/run"], "/proc"),
