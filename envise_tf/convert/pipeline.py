@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.files import require_writable, whole
-from envise_tf.images.photographs import decoded_square, images_below
+from envise_tf.images.photographs import decoded_square, images_below, skipped
 from envise_tf.networks.keras3.comparison import Comparison, compared
 from envise_tf.networks.keras3.file import keras_version
 from envise_tf.networks.keras3.network import rebuilt
@@ -111,7 +111,7 @@ def _decoded(paths: Sequence[str], size: int) -> np.ndarray:
         try:
             squares.append(decoded_square(Path(path).read_bytes(), size))
         except Exception as error:  # whatever a broken file makes a decoder raise
-            print(f"skipped {path}: it cannot be read as an image ({error})")
+            print(skipped(path, error))
     if not squares:
         raise UserError(f"none of the {len(paths)} files of --images can be read: expected JPEG, PNG or WebP")
     return np.stack(squares)

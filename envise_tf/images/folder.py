@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.images.photographs import decoded_square, images_below, is_image
+from envise_tf.images.photographs import decoded_square, images_below, is_image, log_skipped
 from envise_tf.images.source import UNLABELLED, Source, SplitName, fingerprint
 
 _LOG = logging.getLogger("envise_tf")
@@ -91,15 +91,10 @@ class Folder(Source):
             content = Path(name).read_bytes()
             image = decoded_square(content, self.size)
         except Exception as error:  # whatever a broken file makes a decoder raise
-            self._note_unreadable(name, error)
+            self.unreadable.add(name)
+            log_skipped(name, str(error))
             return np.zeros((self.size, self.size, 3), np.uint8), np.zeros(0, np.uint8), np.False_
         return image, np.frombuffer(content, np.uint8), np.True_
-
-    def _note_unreadable(self, name: str, error: Exception) -> None:
-        if name in self.unreadable:
-            return
-        self.unreadable.add(name)
-        _LOG.warning("skipped %s: it cannot be read as an image (%s)", name, error)
 
 
 def _found(path: Path, labelled: bool) -> tuple[tuple[str, ...], dict[SplitName, list[_File]]]:

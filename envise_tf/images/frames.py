@@ -8,7 +8,6 @@ run resumes at its next position with exactly the images that it would have seen
 from __future__ import annotations
 
 import abc
-import logging
 import os
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -23,10 +22,8 @@ import numpy as np
 from PIL import Image
 
 from envise_tf.errors import UserError
-from envise_tf.images.photographs import central_square, decoded_square, images_below
+from envise_tf.images.photographs import central_square, decoded_square, images_below, log_skipped
 from envise_tf.images.source import UNLABELLED
-
-_LOG = logging.getLogger("envise_tf")
 
 NO_PHASE = -1
 """The phase of an image whose phase is unknown."""
@@ -152,7 +149,8 @@ class PhotographFrames(Frames):
                 if error is None:
                     yield Frame(number, image.result())
                 else:
-                    _note(self.unreadable, self.paths[number], str(error))
+                    self.unreadable.add(self.paths[number])
+                    log_skipped(self.paths[number], str(error))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -198,7 +196,9 @@ class VideoFrames(Frames):
                 # Only now is the frame converted to colours.
                 pixels = capture.retrieve()[1] if is_decodable else None
                 if pixels is None:
-                    _note(self.unreadable, f"{self._path}, frame {index}", "it cannot be decoded")
+                    name = f"{self._path}, frame {index}"
+                    self.unreadable.add(name)
+                    log_skipped(name, "it cannot be decoded")
                 else:
                     yield Frame(number, _square(pixels, self.size))
         finally:
@@ -242,12 +242,6 @@ def _checked_size(size: int) -> int:
     if size < 1:
         raise UserError(f"image size {size} given: expected at least 1 pixel")
     return size
-
-
-def _note(unreadable: set[str], name: str, reason: str) -> None:
-    if name not in unreadable:
-        unreadable.add(name)
-        _LOG.warning("skipped %s: it cannot be read as an image (%s)", name, reason)
 
 
 def _oldest_first(folder: Path) -> list[str]:

@@ -5,12 +5,16 @@ Pillow and NumPy alone, so that sources of training images and the runtime on a 
 
 from __future__ import annotations
 
+import functools
 import io
+import logging
 import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+_LOG = logging.getLogger("envise_tf")
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
@@ -23,8 +27,11 @@ def decoded_square(content: bytes, size: int) -> np.ndarray:
     Raises:
         OSError or another error of the decoder: the bytes are damaged or no image.
     """
-    with Image.open(io.BytesIO(content)) as opened:
-        return central_square(_as_rgb(ImageOps.exif_transpose(opened)), size)
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return central_square(_as_rgb(ImageOps.exif_transpose(opened)), size)
+    except UnidentifiedImageError:  # which would name an object in memory
+        raise OSError("of no known format" if content else "empty") from None
 
 
 def central_square(image: Image.Image, size: int) -> np.ndarray:
@@ -47,6 +54,22 @@ def images_below(folder: str | Path) -> list[str]:
 def is_image(name: str) -> bool:
     """Returns whether a file is an image by its name: JPEG, PNG or WebP, in any case, not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def skipped(name: str | Path, reason: object) -> str:
+    """Returns the line that names a file which cannot be read.
+
+    Args:
+        name: of the file, or of a frame.
+        reason: why, such as the decoder's error.
+    """
+    return f"skipped {name}: it cannot be read as an image ({reason})"
+
+
+@functools.cache
+def log_skipped(name: str, reason: str) -> None:
+    """Logs `skipped`, once in a process: a training and its evaluation read the same folder."""
+    _LOG.warning("%s", skipped(name, reason))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
