@@ -1,8 +1,8 @@
 """python benchmarks/films.py FILM ...: what ImageNet's classifier says of films, and what becomes of a student.
 
 Each film is answered by `python -m envise_tf.stream`, with the settings below, in runs/films/NAME; a stopped run goes
-on from there. Prints a line a film, and writes films.json and films.png beside this file: the answers along each film,
-and what happened.
+on from there. Prints a line a film, and writes films.json beside this file and docs/films.png: the answers along each
+film, and what happened.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from envise_tf.stream.record import read_record
 from envise_tf.stream.summary import rolling_share, states
 
 TARGET = Path(__file__).with_suffix(".json")
+PICTURE = Path(__file__).parents[1] / "docs" / "films.png"
 KEPT = Path("runs/films")
 SETTINGS: dict[str, Any] = {
     "teacher": "imagenet-lite0@224",
@@ -52,7 +53,7 @@ def main() -> None:
         print(json.dumps(row))
     content = {"settings": SETTINGS, "rows": rows, **provenance()}
     TARGET.write_text(json.dumps(content, indent=1) + "\n")
-    courses(runs).savefig(TARGET.with_suffix(".png"), dpi=100)
+    courses(runs).savefig(PICTURE, dpi=100)
 
 
 def answered(film: Path) -> Run:
