@@ -66,10 +66,14 @@ def skipped(name: str | Path, reason: object) -> str:
     return f"skipped {name}: it cannot be read as an image ({reason})"
 
 
-@functools.cache
 def log_skipped(name: str, reason: str) -> None:
     """Logs `skipped`, once in a process: a training and its evaluation read the same folder."""
-    _LOG.warning("%s", skipped(name, reason))
+    _log_once(skipped(os.path.abspath(name), reason))
+
+
+@functools.cache
+def _log_once(line: str) -> None:
+    _LOG.warning("%s", line)
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
