@@ -26,13 +26,17 @@ class HeldBackImages:
         outputs: the student's.
         own_class: int64 (n,), what the student predicts, in its own numbering.
         pseudo_label: int64 (n,), the student's class of the teacher's prediction, -1 where it has none.
-        regret: float32 (n,), 0..1, of the student's answers, see `regret.regret`.
+        regret: float (n,), 0..1, of the student's answers, see `regret.regret`.
+        teacher_class: int64 (n,), what the teacher predicts, in its own numbering.
+        confidence: float (n,), 0..1, the probability that the teacher gives that class.
     """
 
     outputs: Outputs
     own_class: np.ndarray
     pseudo_label: np.ndarray
     regret: np.ndarray
+    teacher_class: np.ndarray
+    confidence: np.ndarray
 
     def __len__(self) -> int:
         return len(self.own_class)
@@ -87,10 +91,13 @@ def answers_on(
     if not outputs:
         raise UserError("the stream has too few images to hold any back: expected some hundreds; give more images")
     student_outputs, teacher_logits = Outputs.concatenated(outputs), np.concatenate(teacher_outputs)
-    own_class = student_outputs.logits.argmax(axis=-1)
+    own_class, teacher_class = (logits.argmax(axis=-1) for logits in (student_outputs.logits, teacher_logits))
+    probabilities = special.softmax(teacher_logits.astype(np.float64), axis=-1)
     return HeldBackImages(
         outputs=student_outputs,
         own_class=own_class,
-        pseudo_label=student_class_of(classes, teacher_logits.shape[-1])[teacher_logits.argmax(axis=-1)],
-        regret=regret(special.softmax(teacher_logits.astype(np.float64), axis=-1), np.array(classes)[own_class]),
+        pseudo_label=student_class_of(classes, teacher_logits.shape[-1])[teacher_class],
+        regret=regret(probabilities, np.array(classes)[own_class]),
+        teacher_class=teacher_class,
+        confidence=probabilities.max(axis=-1),
     )

@@ -1,4 +1,4 @@
-"""What a cascade reaches on labelled images, at one threshold or at all of them, for any share of outliers.
+"""What a cascade reaches, at one threshold or at all of them: with labels for any share of outliers, or expected.
 
 The test split has as many outliers as it has; a stream has few. So each figure is computed on the inliers and on the
 outliers separately, and mixed: at outlier rate r it is (1 - r) times the one plus r times the other. No images are
@@ -162,13 +162,45 @@ def curve(
         student_flops: FLOPs an image.
         teacher_flops: FLOPs an image.
     """
+    student_right, teacher_right = (
+        answer == predictions.truth for answer in (predictions.student_class, predictions.teacher_class)
+    )
+    return _curve(student_right, teacher_right, predictions.weights(outlier_rate), score, student_flops, teacher_flops)
+
+
+def expected_curve(
+    confidence: np.ndarray, regret: np.ndarray, score: np.ndarray, student_flops: float, teacher_flops: float
+) -> Curve:
+    """Returns what the cascade is expected to reach on unlabelled images, at every threshold that makes a difference.
+
+    In place of whether an answer is right stands the probability q that the teacher gives it: q(t | x) for its own
+    class t, and q(s | x) for the student's s, which is q(t | x) less the regret. The accuracy is right as far as q is.
+
+    Args:
+        confidence: float (n,), q(t | x), n > 0.
+        regret: float (n,), 0..1, see `deferral.regret`.
+        score: float (n,), larger = more inlier.
+        student_flops: FLOPs an image.
+        teacher_flops: FLOPs an image.
+    """
+    weights = np.full(len(score), 1 / len(score))
+    return _curve(confidence - regret, confidence, weights, score, student_flops, teacher_flops)
+
+
+def _curve(
+    student_right: np.ndarray,
+    teacher_right: np.ndarray,
+    weights: np.ndarray,
+    score: np.ndarray,
+    student_flops: float,
+    teacher_flops: float,
+) -> Curve:
+    """Returns the curve of images that each network answers rightly with some probability, (n,) in 0..1."""
     order = np.argsort(score, kind="stable")
-    ascending = score[order]
-    weights = predictions.weights(outlier_rate)[order]
-    student_right = (predictions.student_class == predictions.truth)[order]
-    teacher_right = (predictions.teacher_class == predictions.truth)[order]
+    ascending, weights = score[order], weights[order]
+    student_right, teacher_right = (right[order].astype(float) for right in (student_right, teacher_right))
     deferral_rate = np.concatenate([[0.0], np.cumsum(weights)])
-    gained = np.concatenate([[0.0], np.cumsum(weights * (teacher_right.astype(float) - student_right))])
+    gained = np.concatenate([[0.0], np.cumsum(weights * (teacher_right - student_right))])
     # The first k images are deferred at a threshold above the k-th score; images of equal score go together.
     ends = np.concatenate([[True], ascending[1:] > ascending[:-1], [True]])
     threshold = np.concatenate([[-np.inf], ascending[1:], [np.inf]])

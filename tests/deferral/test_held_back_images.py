@@ -36,6 +36,9 @@ def test_both_networks_look_at_every_image(batches):
     known = {label: own for own, label in enumerate(CLASSES)}
     assert set(CLASSES) <= set(labels) != set(CLASSES)
     np.testing.assert_array_equal(said.pseudo_label, [known.get(label, -1) for label in labels])
+    np.testing.assert_array_equal(said.teacher_class, labels)
+    odds = np.exp(TEACHER.model(IMAGES).numpy().astype(float))
+    np.testing.assert_allclose(said.confidence, odds.max(axis=1) / odds.sum(axis=1), rtol=1e-5)
 
 
 def test_the_regret_is_what_the_teacher_thinks_its_own_answer_better_by():

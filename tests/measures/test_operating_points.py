@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envise_tf.errors import UserError
-from envise_tf.measures.operating_points import Predictions, curve, operating_point
+from envise_tf.measures.operating_points import Predictions, curve, expected_curve, operating_point
 
 STUDENT, TEACHER = 1.0, 10.0
 
@@ -91,3 +91,26 @@ def test_the_best_gie_at_an_accuracy_falls_back_on_the_teacher():
     assert every.best_gie(0.0) == pytest.approx(1 - STUDENT / TEACHER)
     assert every.best_gie(every.accuracy.max()) == pytest.approx(every.gie[np.argmax(every.accuracy)])
     assert every.best_gie(1.1) == pytest.approx(-STUDENT / TEACHER)
+
+
+def test_the_expected_curve_is_the_mean_of_the_probabilities_at_every_threshold_by_itself():
+    random = np.random.default_rng(4)
+    confidence = random.uniform(0.3, 1, 40)
+    regret = random.choice([0, 0.5, 1], 40) * confidence
+    score = random.integers(0, 12, 40) / 4  # some are equal
+    found = expected_curve(confidence, regret, score, STUDENT, TEACHER)
+    assert len(found.threshold) == len(np.unique(score)) + 1
+    for threshold, deferral_rate, accuracy, gain in zip(*vars(found).values(), strict=True):
+        answered = score >= threshold
+        assert deferral_rate == pytest.approx(1 - answered.mean())
+        assert accuracy == pytest.approx(np.where(answered, confidence - regret, confidence).mean())
+        assert gain == pytest.approx(answered.mean() - STUDENT / TEACHER)
+
+
+def test_where_the_teacher_is_certain_and_right_the_expected_curve_is_the_true_one():
+    sure = Predictions(PREDICTIONS.truth, PREDICTIONS.truth, PREDICTIONS.student_class, np.zeros(6, bool))
+    score = np.array([3, 1, 4, 1, 5, 9], np.float32)
+    expected = expected_curve(np.ones(6), np.maximum(sure.lost, 0), score, STUDENT, TEACHER)
+    true = curve(sure, score, 0.0, STUDENT, TEACHER)
+    for name, values in vars(true).items():
+        np.testing.assert_allclose(getattr(expected, name), values, atol=1e-12)
