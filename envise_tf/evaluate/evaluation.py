@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,16 @@ from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.held_back_images import HeldBackImages
 from envise_tf.deferral.labelled import LabelledAnswers, true_loss_bound
 from envise_tf.deferral.promise import Kept, estimated, kept
-from envise_tf.deferral.rules import as_percent
+from envise_tf.deferral.rules import Rule, as_percent, deferral_rule
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
+from envise_tf.evaluate.attention import Attention
 from envise_tf.evaluate.labelled import weights_on
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES, EqualAccuracy, gie_at_equal_accuracy
 from envise_tf.measures.gie import AdaptationWork, break_even, gie, gie_total, speedup
-from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, operating_point
+from envise_tf.measures.operating_points import Curve, OperatingPoint, curve, expected_curve, operating_point
 from envise_tf.measures.outlier_metrics import outlier_metrics
 from envise_tf.measures.separation import scatter_ratio, silhouette
 from envise_tf.networks.macs import Macs
@@ -94,11 +95,13 @@ class Evaluation:
         score: the name of the score that decides.
         scores: fitted, by name.
         not_applicable: why a score is missing, by name.
+        seen: the choosing and the promising images as each score sees them, by name.
         thresholds: of every score, by the same rule.
+        per_class: whether each class has a threshold of its own.
         labelled: answers on labelled images of elsewhere; None where there are none, or the prior is unknown.
         is_by_labels: whether it is these that the chosen score's threshold was chosen by.
         costs: what the networks cost.
-        examiner: gives test images and attention maps for pictures; None where there are no labels.
+        examiner: gives test images for pictures; None where there are no labels.
         examination: what is known of the test images; None where there are no labels.
     """
 
@@ -108,7 +111,9 @@ class Evaluation:
     score: str
     scores: dict[str, OutlierScore]
     not_applicable: dict[str, str]
+    seen: dict[str, tuple[HeldBack, HeldBack]]
     thresholds: dict[str, Threshold]
+    per_class: bool
     labelled: LabelledAnswers | None
     is_by_labels: bool
     costs: Costs
@@ -166,16 +171,58 @@ class Evaluation:
         return OUTLIER_RATES if self._examination().predictions.is_outlier.any() else (0.0,)
 
     @property
+    def reported_rate(self) -> float:
+        """The outlier rate of figures that show one alone."""
+        return REPORTED_RATE if REPORTED_RATE in self.rates else self.rates[0]
+
+    @property
     def served_deferral_rate(self) -> float:
         """Share of the promising images, which are those of the stream, that the cascade would defer."""
         return 1 - self.threshold.coverage
 
-    def promise_estimated(self) -> float | None:
-        """Returns the promised figure on the images of the promise, without labels."""
-        return estimated(self.threshold, self.promising.seen_by(self.scores[self.score]))
+    @property
+    def served_gie(self) -> float:
+        """Gain in efficiency at that deferral rate."""
+        return float(gie(1, self.served_deferral_rate, *self.flops))
 
+    @property
+    def rule(self) -> Rule:
+        """What the threshold promises."""
+        return deferral_rule(self.threshold.rule, self.threshold.options)
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """The teacher's."""
+        return self.finished.job.teacher.class_names
+
+    @functools.cached_property
+    def attention(self) -> Attention:
+        """Attention maps of both networks."""
+        return Attention(self.finished) if self.examiner is None else self.examiner.attention
+
+    @functools.cached_property
+    def promising_deferred(self) -> np.ndarray:
+        """Which of the promising images are deferred, bool (n,)."""
+        seen = self.seen[self.score][1]
+        return is_deferred(seen.score, seen.student_class, self.threshold.values)
+
+    def expected_curve(self, score: str) -> Curve:
+        """Returns what the cascade is expected to reach on the stream with every threshold of this score."""
+        promising = self.promising
+        return expected_curve(promising.confidence, promising.regret, self.seen[score][1].score, *self.flops)
+
+    def expected_accuracy(self) -> float:
+        """Returns the accuracy that the cascade is expected to have on the stream, 0..1, at the chosen threshold."""
+        return float((self.promising.confidence - self.promising.regret * ~self.promising_deferred).mean())
+
+    @functools.cached_property
+    def promise_estimated(self) -> float | None:
+        """The promised figure on the images of the promise, without labels."""
+        return estimated(self.threshold, self.seen[self.score][1])
+
+    @functools.cached_property
     def labelled_promise(self) -> LabelledPromise | None:
-        """Returns what the labelled images promise of the chosen threshold; None where there are none."""
+        """What the labelled images promise of the chosen threshold; None where there are none."""
         adaptation = self.finished.adaptation
         if self.labelled is None or adaptation is None:
             return None
@@ -183,8 +230,9 @@ class Evaluation:
         most = true_loss_bound(values, self.labelled, weights_on(adaptation, self.labelled), 1 - confidence)
         return LabelledPromise(float(most[0]), confidence, len(self.labelled))
 
+    @functools.cached_property
     def promise_kept(self) -> Kept:
-        """Returns whether the promise of the chosen threshold holds on the inlier test images, by their labels."""
+        """Whether the promise of the chosen threshold holds on the inlier test images, by their labels."""
         examination = self._examination()
         predictions = examination.predictions
         inlier = ~predictions.is_outlier
@@ -201,7 +249,7 @@ class Evaluation:
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
     """Returns what result.json holds of an evaluation; plain values, null for what does not exist."""
-    promise = evaluation.labelled_promise()
+    promise = evaluation.labelled_promise
     values: dict[str, Any] = {
         "score": evaluation.score,
         "held_back": {"choosing": len(evaluation.choosing), "promising": len(evaluation.promising)},
@@ -210,7 +258,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
             "of_its_classes": evaluation.promising.agreement_of_its_classes,
         },
         "threshold": evaluation.threshold.as_dict(),
-        "estimated": evaluation.promise_estimated(),
+        "estimated": evaluation.promise_estimated,
         "labelled": None if promise is None else dataclasses.asdict(promise),
         "is_by_labels": evaluation.is_by_labels,
         "work": _work_figures(evaluation),
@@ -224,8 +272,7 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
 def _work_figures(evaluation: Evaluation) -> dict[str, Any]:
     costs = evaluation.costs
     student, teacher = evaluation.flops
-    deferral_rate = evaluation.served_deferral_rate
-    gain = float(gie(1, deferral_rate, student, teacher))
+    deferral_rate, gain = evaluation.served_deferral_rate, evaluation.served_gie
     adaptation = costs.adaptation.flops(costs.student, costs.teacher)
     return {
         **{
@@ -265,7 +312,7 @@ def _tested_figures(evaluation: Evaluation, examination: Examination) -> dict[st
             "outliers": int(predictions.is_outlier.sum()),
             "agreement": float(agrees[inlier].mean()),
         },
-        "promise": evaluation.promise_kept().as_dict(),
+        "promise": evaluation.promise_kept.as_dict(),
         "calibration": {
             name: {"error": found.calibration_error, "overconfidence": found.overconfidence}
             for name, found in evaluation.reliability.items()

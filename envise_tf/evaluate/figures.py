@@ -10,30 +10,47 @@ from matplotlib.figure import Figure
 from envise_tf.measures.operating_points import Curve, OperatingPoint
 from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.calibration import Reliability
-from envise_tf.report.axes import CASCADE, GREY, INLIER, OUTLIER, STUDENT, TEACHER, colours_of, framed_axes
+from envise_tf.report.axes import CASCADE, GREY, INLIER, LEGEND, OUTLIER, STUDENT, TEACHER, colours_of, framed_axes
 
+_GROUPS = (INLIER, OUTLIER, GREY)
+_POINT = 0.01
 _BINS = 40
 _MOST_SHARES = 30
+_ROW_INCHES = 0.19
 
 
-def score_histogram(scores: np.ndarray, is_outlier: np.ndarray, thresholds: np.ndarray, name: str) -> Figure:
-    """Returns the histograms of one score among inliers and outliers, each of area one, with the thresholds.
+def score_histogram(
+    groups: Mapping[str, np.ndarray], thresholds: np.ndarray, name: str, as_counts: bool = False
+) -> Figure:
+    """Returns the histograms of one score among groups of images, with the thresholds.
 
     Args:
-        scores: float (n,).
-        is_outlier: bool (n,).
+        groups: float (m,) each, at most three, by name; empty ones are not drawn.
         thresholds: float (k,); those that are infinite are not drawn.
         name: of the score.
+        as_counts: images, one group on top of the other; else each group has area one.
     """
-    figure, axes = framed_axes(xlabel=f"score {name} (larger = more inlier)", ylabel="density")
-    low, high = np.quantile(scores, [0.002, 0.998])
+    figure, axes = framed_axes(
+        xlabel=f"score {name} (larger = more inlier)", ylabel="images" if as_counts else "density"
+    )
+    shown = {label: scores for label, scores in groups.items() if len(scores)}
+    finite = thresholds[np.isfinite(thresholds)]
+    low, high = np.quantile(np.concatenate(list(shown.values())), [0.002, 0.998])
+    low, high = min(low, *finite), max(high, *finite)
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
-    for chosen, label, colour in ((~is_outlier, "inlier", INLIER), (is_outlier, "outlier", OUTLIER)):
-        if chosen.any():
-            axes.hist(np.clip(scores[chosen], low, high), edges, density=True, alpha=0.6, label=label, color=colour)
-    for i, threshold in enumerate(np.unique(thresholds[np.isfinite(thresholds)])):
+    colours = {label: colour for label, colour in zip(groups, _GROUPS, strict=False) if label in shown}
+    axes.hist(
+        [np.clip(scores, low, high) for scores in shown.values()],
+        edges,
+        density=not as_counts,
+        histtype="stepfilled" if not as_counts else "barstacked",
+        alpha=1.0 if as_counts else 0.6,
+        label=list(shown),
+        color=list(colours.values()),
+    )
+    for i, threshold in enumerate(np.unique(finite)):
         axes.axvline(threshold, color="black", lw=1, ls="--", label=None if i else "threshold")
-    axes.legend(frameon=False)
+    axes.legend(**LEGEND)
     return figure
 
 
@@ -49,34 +66,36 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], auroc: Mappi
     names = sorted(curves, key=lambda name: -auroc[name])
     for name, colour in zip(names, colours_of(len(names)), strict=True):
         axes.plot(*curves[name], lw=1.2, color=colour, label=f"{name} {auroc[name]:.3f}")
-    axes.legend(frameon=False, fontsize=7, title="AUROC", title_fontsize=7, loc="lower right")
+    axes.legend(**LEGEND, title="AUROC", title_fontsize=8.5, loc="lower right")
     return figure
 
 
 def accuracy_against_gie(
-    curves: Mapping[str, Curve], chosen: str, point: OperatingPoint, allowed_loss: float
+    curves: Mapping[str, Curve], chosen: str, point: tuple[float, float], allowed_loss: float | None, about: str
 ) -> Figure:
     """Returns accuracy against GiE over all thresholds of every score, with the point that was chosen.
 
     Args:
         curves: by name of the score.
         chosen: the score that decides.
-        point: where its threshold lies.
-        allowed_loss: of accuracy, drawn as a line below the teacher's.
+        point: GiE and accuracy at its threshold.
+        allowed_loss: of accuracy, drawn as a line below the teacher's; None for no line.
+        about: what kind of accuracy this is.
     """
-    figure, axes = framed_axes(xlabel="gain in efficiency (GiE)", ylabel="accuracy of the cascade [%]")
+    figure, axes = framed_axes(xlabel="gain in efficiency (GiE) [%]", ylabel=f"{about} of the cascade [%]")
     for name, curve in curves.items():
         if name != chosen:
-            axes.plot(curve.gie, 100 * curve.accuracy, color="#cccccc", lw=1)
-    axes.plot(curves[chosen].gie, 100 * curves[chosen].accuracy, color=CASCADE, lw=2, label=chosen)
-    axes.axhline(100 * point.accuracy_teacher, color=TEACHER, lw=1, label="teacher")
-    least = 100 * (point.accuracy_teacher - allowed_loss)
-    axes.axhline(least, color=TEACHER, lw=0.8, ls=":", label=f"{100 * allowed_loss:g} point less")
-    axes.plot(point.gie, 100 * point.accuracy_cascade, "o", color="black", zorder=4, label="chosen threshold")
-    axes.plot(
-        curves[chosen].gie[0], 100 * curves[chosen].accuracy[0], "s", color=STUDENT, zorder=4, label="student alone"
-    )
-    axes.legend(frameon=False, fontsize=7, loc="lower left")
+            axes.plot(100 * curve.gie, 100 * curve.accuracy, color="#cccccc", lw=1)
+    own = curves[chosen]
+    gie, accuracy = 100 * own.gie, 100 * own.accuracy
+    axes.plot(gie, accuracy, color=CASCADE, lw=2, label=chosen)
+    axes.axhline(accuracy[-1], color=TEACHER, lw=1, label="teacher")
+    if allowed_loss is not None:
+        label = f"{100 * allowed_loss:g} {'point' if allowed_loss == _POINT else 'points'} less"
+        axes.axhline(accuracy[-1] - 100 * allowed_loss, color=TEACHER, lw=0.8, ls=":", label=label)
+    axes.plot(*(100 * each for each in point), "o", color="black", zorder=4, label="chosen threshold")
+    axes.plot(gie[0], accuracy[0], "s", color=STUDENT, zorder=4, label="student alone")
+    axes.legend(**LEGEND, loc="lower left")
     return figure
 
 
@@ -95,7 +114,7 @@ def gie_against_outlier_rate(points: Sequence[OperatingPoint]) -> Figure:
     )
     axes.plot(rates, [100 * point.gie for point in points], "o-", color=CASCADE, label="GiE")
     axes.set_ylim(min(0, *(100 * point.gie for point in points)), 100)
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(**LEGEND)
     return figure
 
 
@@ -118,7 +137,7 @@ def feature_picture(
         axes.plot(*points[own].T, ".", ms=3, color=colour, label=names.get(int(label), "?"))
     if is_outlier.any():
         axes.plot(*points[is_outlier].T, "x", ms=2.5, mew=0.6, color="black", label="outlier")
-    figure.legend(loc="outside lower center", ncols=4, fontsize=5.5, frameon=False, markerscale=2)
+    figure.legend(loc="outside lower center", ncols=3, markerscale=2, **LEGEND)
     return figure
 
 
@@ -150,7 +169,7 @@ def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
     for (name, each), colour in zip(found.items(), (TEACHER, CASCADE), strict=False):
         label = f"{name}, error {100 * each.calibration_error:.1f} points"
         axes.plot(each.confidence, each.accuracy, "o-", ms=3, lw=1.2, color=colour, label=label)
-    axes.legend(frameon=False, fontsize=7, loc="upper left")
+    axes.legend(**LEGEND, loc="upper left")
     return figure
 
 
@@ -163,7 +182,8 @@ def class_shares(adaptation: Adaptation, names: Sequence[str], learned: Sequence
         learned: the classes that the student has; the others are drawn in grey.
     """
     shown = np.argsort(-adaptation.estimate, kind="stable")[:_MOST_SHARES]
-    figure, axes = framed_axes(ylabel="share of the stream [%]")
+    high = 0.9 + _ROW_INCHES * len(shown)
+    figure, axes = framed_axes(size=(4.2, high), xlabel="share of the stream [%]")
     for is_learned, colour, label in ((True, STUDENT, "the student's"), (False, GREY, "left to the teacher")):
         places = np.flatnonzero(np.isin(shown, learned) == is_learned)
         if not len(places):
@@ -173,11 +193,13 @@ def class_shares(adaptation: Adaptation, names: Sequence[str], learned: Sequence
         )
         # An estimate by EM need not lie inside the percentiles of its replicates.
         errors = np.maximum([share - lower, upper - share], 0)
-        axes.errorbar(places, share, errors, fmt="o", ms=3, lw=1, color=colour, label=label)
-    axes.set_xticks(range(len(shown)), [names[i] for i in shown], rotation=90, fontsize=_label_size(len(shown)))
-    axes.legend(frameon=False, fontsize=7)
+        axes.errorbar(share, places, xerr=errors, fmt="o", ms=3, lw=1, color=colour, label=label)
+    axes.set_yticks(range(len(shown)), [names[i] for i in shown], fontsize=8.5)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.legend(**LEGEND, loc="lower right")
     return figure
 
 
 def _label_size(count: int) -> float:
-    return max(3.0, min(8.0, 130 / count))
+    return max(3.0, min(8.5, 160 / count))

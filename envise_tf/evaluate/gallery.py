@@ -10,7 +10,7 @@ import tensorflow as tf
 from envise_tf.evaluate.evaluation import Evaluation
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.operating_points import Predictions
-from envise_tf.report.pictures import Picture, overlaid_uri, png_uri
+from envise_tf.report.pictures import Picture, png_uri
 
 _MISTAKES = 24
 _ROWS_A_KIND = 3
@@ -25,7 +25,7 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
     wrong = np.flatnonzero(~evaluation.deferred(evaluation.score) & ~student_right & teacher_right)
     rows = wrong[np.argsort(-score[wrong], kind="stable")][:_MISTAKES]
     images = _images(examiner, rows)
-    names = evaluation.finished.job.teacher.class_names
+    names = evaluation.class_names
     return [
         Picture(
             png_uri(images[row]),
@@ -37,7 +37,7 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
 
 
 def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
-    """Returns rows of four: image, teacher's map, student's map for the right class, for the most probable wrong one.
+    """Returns rows of attention maps, see `Attention.rows`.
 
     The first few images on which both networks agree, on which they do not, and of the outliers.
     """
@@ -51,42 +51,13 @@ def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
         return []
     shown = _images(examiner, rows)
     images = np.stack([shown[row] for row in rows])
-    teacher_class, classes = predictions.teacher_class[rows], evaluation.finished.teacher_classes
-    own = _right_and_wrong(examiner.logits(images), teacher_class, classes)
-    teacher_maps = examiner.attention("teacher", images, teacher_class[:, np.newaxis])
-    student_maps = examiner.attention("student", images, own)
-    names = evaluation.finished.job.teacher.class_names
-    return [
-        [
-            Picture(png_uri(image), _truth(names, predictions, row)),
-            Picture(overlaid_uri(image, of_teacher[0]), f"teacher: {names[label]}"),
-            *(
-                Picture(overlaid_uri(image, each), f"student: {names[classes[k]]}")
-                for each, k in zip(of_student, pair, strict=True)
-            ),
-        ]
-        for row, image, label, pair, of_teacher, of_student in zip(
-            rows, images, teacher_class, own, teacher_maps, student_maps, strict=True
-        )
-    ]
+    captions = [_truth(evaluation.class_names, predictions, row) for row in rows]
+    return evaluation.attention.rows(images, captions, predictions.teacher_class[rows], examiner.logits(images))
 
 
 def true_name(names: Sequence[str], truth: int) -> str:
     """Returns the name of a true class of the teacher's; -1 stands for one that the teacher does not know."""
     return names[truth] if truth >= 0 else "a class unknown to the teacher"
-
-
-def _right_and_wrong(logits: np.ndarray, teacher_class: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-    """Returns the student's class that the teacher sees, else its own answer, and the most probable other: (n, 2)."""
-    ranking = np.argsort(-logits, kind="stable")
-    right = np.array(
-        [
-            classes.index(label) if label in classes else best
-            for label, best in zip(teacher_class, ranking[:, 0], strict=True)
-        ]
-    )
-    wrong = np.where(ranking[:, 0] == right, ranking[:, 1], ranking[:, 0])
-    return np.stack([right, wrong], axis=1)
 
 
 def _truth(names: Sequence[str], predictions: Predictions, row: int) -> str:

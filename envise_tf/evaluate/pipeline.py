@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import tensorflow as tf
 from rich.console import Console
-from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.deferral.held_back import HeldBack
@@ -28,12 +26,12 @@ from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.deferral.threshold import Threshold, chosen_threshold, threshold_by_labels
 from envise_tf.distillation import training
 from envise_tf.errors import UserError
+from envise_tf.evaluate.advice import advice
 from envise_tf.evaluate.evaluation import Costs, Evaluation, figures
 from envise_tf.evaluate.labelled import labelled_answers, weights_on
 from envise_tf.evaluate.page import write_report
+from envise_tf.evaluate.terminal import equal_table, rates_table, verdict_table
 from envise_tf.evaluate.test_pass import Examiner
-from envise_tf.images.halves import CHOOSING_EVERY, images_for
-from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
 from envise_tf.measures.gie import AdaptationWork
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
@@ -86,7 +84,9 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         score=chosen,
         scores=scores,
         not_applicable=not_applicable,
+        seen=seen,
         thresholds=thresholds,
+        per_class=settings.per_class,
         labelled=answers,
         is_by_labels=is_by_labels,
         costs=_costs(finished, networks, choosing, promising),
@@ -94,7 +94,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         examination=None if examiner is None else examiner.examination(settings.batch_size, _tracked),
     )
     _write(evaluation, settings, began)
-    _show(evaluation, settings)
+    _show(evaluation)
     return evaluation
 
 
@@ -217,83 +217,17 @@ def _accuracies(evaluation: Evaluation) -> dict[str, float]:
     return {"accuracy_student": point.accuracy_student, "accuracy_teacher": point.accuracy_teacher}
 
 
-def _show(evaluation: Evaluation, settings: EvaluateSettings) -> None:
-    folder = evaluation.finished.run.folder
-    threshold = evaluation.threshold
+def _show(evaluation: Evaluation) -> None:
+    threshold, promising = evaluation.threshold, evaluation.promising
     _CONSOLE.print(f"promise: {threshold.promise}", soft_wrap=True)
-    promising = evaluation.promising
     _CONSOLE.print(f"agreement on the {len(promising)} images of the promise: {percent(promising.agreement)}")
-    if threshold.why_all_deferred is None:
-        if (labelled := evaluation.labelled_promise()) is not None and not evaluation.is_by_labels:
-            _CONSOLE.print(f"promise: {labelled.statement}", soft_wrap=True)
-        for line in _promise_lines(evaluation):
-            _CONSOLE.print(line, soft_wrap=True)
-    else:
+    if threshold.why_all_deferred is not None:
         _CONSOLE.print(f"everything is deferred: {threshold.why_all_deferred}", soft_wrap=True)
-        _CONSOLE.print(f"what helps: {_advice(evaluation, settings)}", soft_wrap=True)
+        _CONSOLE.print(f"what helps: {advice(evaluation)}", soft_wrap=True)
+    elif (labelled := evaluation.labelled_promise) is not None and not evaluation.is_by_labels:
+        _CONSOLE.print(f"promise: {labelled.statement}", soft_wrap=True)
+    _CONSOLE.print(verdict_table(evaluation))
     if evaluation.examination is not None:
-        _CONSOLE.print(_table(evaluation))
-        _CONSOLE.print(_equal_table(evaluation))
-    _CONSOLE.print(f"report: {folder / 'report.html'}", soft_wrap=True)
-
-
-def _promise_lines(evaluation: Evaluation) -> list[str]:
-    """Returns what the promised figure is: estimated on the images of the promise, and measured on test images."""
-    figure = deferral_rule(evaluation.threshold.rule, evaluation.threshold.options).figure
-    estimated = percent(evaluation.promise_estimated(), 2)
-    lines = [f"{figure}, on the {len(evaluation.promising)} images of the promise: {estimated}"]
-    if evaluation.examination is not None:
-        kept = evaluation.promise_kept()
-        interval = f"{percent(kept.lower, 2)} to {percent(kept.upper, 2)}"
-        measured = percent(kept.measured, 2)
-        lines.append(f"{figure}, on {kept.images} labelled test images: {measured} ({interval}): {kept.verdict}")
-    return lines
-
-
-def _advice(evaluation: Evaluation, settings: EvaluateSettings) -> str:
-    """Returns how a promise can be made that could not: with which flags, and with how many images."""
-    weaker = {
-        "accuracy": "a larger --epsilon promises less",
-        "risk": "a larger --epsilon promises less",
-        "recall": "a smaller --recall promises less",
-        "rate": "a larger --rate promises less",
-    }[settings.rule]
-    if settings.per_class:
-        return f"one threshold for all classes (--per_class false) takes far fewer images; {weaker}"
-    kind = deferral_rule(settings.rule, _rule_options(settings))
-    score = evaluation.scores[evaluation.score]
-    choosing, promising = evaluation.choosing.seen_by(score), evaluation.promising.seen_by(score)
-    needed = kind.images_needed(choosing, promising, 1 - settings.confidence)
-    if needed is None:
-        return f"a longer training (--windows of train); {weaker}"
-    trained = evaluation.finished.job.settings
-    held_back = math.ceil(needed * CHOOSING_EVERY / (CHOOSING_EVERY - 1))
-    images = images_for(needed, evaluation.finished.job.held_back.protocol)
-    advice = f"{needed:,} images of the promise, {len(promising):,} now, take about {images:,} stream images"
-    if held_back > trained.held_back:
-        advice += f" and --held_back {held_back} in training, {trained.held_back} now"
-    return f"{advice}; {weaker}"
-
-
-def _table(evaluation: Evaluation) -> Table:
-    table = Table(
-        "outliers", "student", "teacher", "cascade", "deferred", "GiE", title=str(evaluation.finished.run.folder)
-    )
-    for rate in evaluation.rates:
-        point = evaluation.point(evaluation.score, rate)
-        accuracies = (point.accuracy_student, point.accuracy_teacher, point.accuracy_cascade)
-        shares = (rate, *accuracies, point.deferral_rate, point.gie)
-        table.add_row(*(f"{100 * share:.1f} %" for share in shares))
-    return table
-
-
-def _equal_table(evaluation: Evaluation) -> Table:
-    """Returns the GiE at equal accuracy against each teacher, at the lowest outlier rate."""
-    rate, found = next(iter(evaluation.equal_accuracy.items()))
-    below = (f"{100 * loss:g} points" for loss in ALLOWED_LOSSES)
-    table = Table("teacher", "accuracy", *below, title=f"GiE [%] at so much less accuracy, {percent(rate, 0)} outliers")
-    for teacher, one in found.items():
-        gains = zip(one.gie, one.gie_standard_error, strict=True)
-        shown = ("none" if math.isnan(gain) else f"{100 * gain:.1f} ± {100 * error:.1f}" for gain, error in gains)
-        table.add_row(teacher, percent(one.accuracy), *shown)
-    return table
+        _CONSOLE.print(rates_table(evaluation))
+        _CONSOLE.print(equal_table(evaluation))
+    _CONSOLE.print(f"report: {evaluation.finished.run.folder / 'report.html'}", soft_wrap=True)

@@ -15,10 +15,9 @@ from scipy import special
 
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.errors import UserError
+from envise_tf.evaluate.attention import Attention
 from envise_tf.measures.localisation import Localisation, localisation
 from envise_tf.measures.operating_points import Predictions
-from envise_tf.networks.grad_cam import grad_cam
-from envise_tf.networks.split import split
 from envise_tf.runs.finished import FinishedRun, Networks
 
 Shown = Callable[[Iterable[Any], int], Iterable[Any]]
@@ -60,6 +59,9 @@ class Examiner:
         networks: of the run.
         scores: fitted, by name.
 
+    Attributes:
+        attention: maps of both networks.
+
     Raises:
         UserError: the run's source has no labels.
     """
@@ -77,7 +79,7 @@ class Examiner:
         self._networks = networks
         self._scores = scores
         self._adaptation = finished.adaptation
-        self._split = {"teacher": split(finished.job.teacher.model), "student": split(finished.student)}
+        self.attention = Attention(finished)
 
     def examination(self, batch_size: int, shown: Shown = lambda batches, count: batches) -> Examination:
         """Returns what is said of the scenario's inlier and outlier images of the test split, all of them.
@@ -105,10 +107,6 @@ class Examiner:
     def examples(self) -> tf.data.Dataset:
         """Returns the examples that are examined, in the order of every array of the examination."""
         return self._source.examples("test", self._labels)
-
-    def attention(self, network: str, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Returns Grad-CAM maps, float32 (n, K, h, w), of the "teacher" or the "student" for classes (n, K)."""
-        return grad_cam(self._split[network], tf.constant(images), tf.constant(classes)).numpy()
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Returns the student's logits, float32 (n, student's classes)."""
@@ -144,8 +142,8 @@ class Examiner:
         images = batch["image"][is_known]
         return {
             "boxes": batch["box"][is_known],
-            "maps.teacher": self.attention("teacher", images, teacher_class[is_known, np.newaxis])[:, 0],
-            "maps.student": self.attention("student", images, own[is_known, np.newaxis])[:, 0],
+            "maps.teacher": self.attention.maps("teacher", images, teacher_class[is_known, np.newaxis])[:, 0],
+            "maps.student": self.attention.maps("student", images, own[is_known, np.newaxis])[:, 0],
         }
 
     def _examination(self, whole: dict[str, np.ndarray]) -> Examination:

@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 STUDENT, TEACHER, CASCADE, GREY = "#0072B2", "#D55E00", "#009E73", "#7f7f7f"
 INLIER, OUTLIER = "#0072B2", "#E69F00"
 
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8.5}
+"""Of all figures: 10 pixels on a phone, where a figure of 4.2 inches is as wide as the screen."""
+
 _SIZE = (4.2, 3.3)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import jinja2
 from matplotlib.figure import Figure
 
+from envise_tf.report.card import Card
 from envise_tf.report.pictures import Picture, svg_uri
 
 Rows = list[list[str]]
@@ -31,10 +32,11 @@ class Section:
         texts: paragraphs.
         wide: pictures as wide as the page.
         tables: each a list of rows, the first of them the header.
+        folded: what the tables are called where they are folded away until the reader opens them; print shows them.
         figures: side by side where there is room.
         notes: a table whose last column is text that may be long; the first row is the header.
         maps: rows of four pictures.
-        mistakes: small pictures, many in a row.
+        photographs: small pictures, many in a row.
         settings: preformatted text.
     """
 
@@ -43,24 +45,28 @@ class Section:
     tables: list[Rows] = field(default_factory=list)
     figures: list[Picture] = field(default_factory=list)
     maps: list[list[Picture]] = field(default_factory=list)
-    mistakes: list[Picture] = field(default_factory=list)
+    photographs: list[Picture] = field(default_factory=list)
     settings: str = ""
     wide: list[WidePicture] = field(default_factory=list)
     notes: Rows = field(default_factory=list)
+    folded: str = ""
 
 
-def page(title: str, headline: str, sections: Sequence[Section], chosen: Sequence[str]) -> str:
+def page(
+    title: str, sections: Sequence[Section], chosen: Sequence[str], headline: str = "", card: Card | None = None
+) -> str:
     """Returns a report as HTML.
 
     Args:
         title: of the page.
-        headline: its chief finding.
         sections: in order.
         chosen: rows of tables that are highlighted, by their first cell.
+        headline: its chief finding in a sentence.
+        card: its verdict in figures.
     """
     environment = jinja2.Environment(loader=jinja2.PackageLoader("envise_tf.report"), autoescape=True)
     template = environment.get_template("report.html.j2")
-    return template.render(title=title, headline=headline, sections=sections, chosen=list(chosen))
+    return template.render(title=title, headline=headline, sections=sections, chosen=list(chosen), card=card)
 
 
 def picture_of(figure: Figure, caption: str) -> Picture:

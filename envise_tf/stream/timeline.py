@@ -100,7 +100,7 @@ def write_stream_report(
         _events(record, phases, result["class_names"]),
         _settings(result),
     ]
-    html = page(f"Stream: {run_folder.name}", _headline(record, flops, phases), sections, [_WHOLE, policy])
+    html = page(f"Stream: {run_folder.name}", sections, [_WHOLE, policy], _headline(record, flops, phases))
     Run(run_folder).write(run_folder / "stream_report.html", html)
 
 

@@ -1,0 +1,138 @@
+"""Which held-back images of the stream a report shows, and what it says of them. No label is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from envise_tf.deferral.cascade import is_deferred
+from envise_tf.deferral.held_back_images import HeldBackImages
+from envise_tf.evaluate.evaluation import Evaluation
+from envise_tf.report.pictures import Picture, png_uri
+
+_SHOWN = 24
+_ROWS_A_KIND = 3
+
+
+@dataclass(frozen=True)
+class RareClass:
+    """A class that the teacher sees on the stream and the student lacks.
+
+    Attributes:
+        label: in the teacher's numbering.
+        images: how many held-back ones the teacher puts in it.
+        deferred: how many of these are left to the teacher.
+    """
+
+    label: int
+    images: int
+    deferred: int
+
+
+def rare_classes(evaluation: Evaluation) -> list[RareClass]:
+    """Returns the rare classes among all held-back images, the most frequent first."""
+    parts = tuple(zip((evaluation.choosing, evaluation.promising), evaluation.seen[evaluation.score], strict=True))
+    is_rare = [part.pseudo_label < 0 for part, _ in parts]
+    label = np.concatenate([part.teacher_class[rare] for (part, _), rare in zip(parts, is_rare, strict=True)])
+    left = np.concatenate(
+        [
+            is_deferred(seen.score, seen.student_class, evaluation.threshold.values)[rare]
+            for (_, seen), rare in zip(parts, is_rare, strict=True)
+        ]
+    )
+    labels, count = np.unique(label, return_counts=True)
+    found = [
+        RareClass(int(each), int(n), int(left[label == each].sum())) for each, n in zip(labels, count, strict=True)
+    ]
+    return sorted(found, key=lambda each: -each.images)
+
+
+def surest(evaluation: Evaluation) -> list[Picture]:
+    """Returns the images of the promise that the student answers with the highest scores, the highest first."""
+    return _answered(evaluation, answered_rows(evaluation)[:_SHOWN])
+
+
+def least_sure(evaluation: Evaluation) -> list[Picture]:
+    """Returns the images of the promise that the student answers with the lowest scores, the lowest first.
+
+    Those that are among the surest too, where it answers few, are left out.
+    """
+    return _answered(evaluation, answered_rows(evaluation)[_SHOWN:][::-1][:_SHOWN])
+
+
+def deferred(evaluation: Evaluation) -> list[Picture]:
+    """Returns the images of the promise that the student leaves to the teacher, the lowest scores first."""
+    names, promising = evaluation.class_names, evaluation.promising
+    own = np.take(evaluation.finished.teacher_classes, promising.own_class)
+    score = evaluation.seen[evaluation.score][1].score
+    rows = np.flatnonzero(evaluation.promising_deferred)
+    return [
+        Picture(
+            png_uri(promising.outputs.images[row]),
+            f"teacher: {names[promising.teacher_class[row]]} ({_sure(promising, row)}); "
+            f"student: {names[own[row]]}, score {score[row]:.3g}",
+        )
+        for row in rows[np.argsort(score[rows], kind="stable")][:_SHOWN]
+    ]
+
+
+def rare(evaluation: Evaluation) -> list[Picture]:
+    """Returns held-back images that the teacher puts in a class that the student lacks, the surest first."""
+    parts = (evaluation.choosing, evaluation.promising)
+    found = [(part.confidence[row], part, row) for part in parts for row in np.flatnonzero(part.pseudo_label < 0)]
+    found.sort(key=lambda each: -each[0])
+    return [
+        Picture(
+            png_uri(part.outputs.images[row]),
+            f"{evaluation.class_names[part.teacher_class[row]]} ({_sure(part, row)})",
+        )
+        for _, part, row in found[:_SHOWN]
+    ]
+
+
+def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
+    """Returns rows of attention maps, see `Attention.rows`.
+
+    Of the promise's images the surest answers, the least sure answers, and those that are furthest from being answered.
+    """
+    promising, answered = evaluation.promising, answered_rows(evaluation)
+    score = evaluation.seen[evaluation.score][1].score
+    left = np.flatnonzero(evaluation.promising_deferred)
+    kinds = {
+        "surely answered": answered[:_ROWS_A_KIND],
+        "just answered": answered[_ROWS_A_KIND:][-_ROWS_A_KIND:],
+        "deferred": left[np.argsort(score[left], kind="stable")][:_ROWS_A_KIND],
+    }
+    rows = np.concatenate(list(kinds.values()))
+    captions = [kind for kind, some in kinds.items() for _ in some]
+    outputs = promising.outputs.chosen(rows)
+    return evaluation.attention.rows(outputs.images, captions, promising.teacher_class[rows], outputs.logits)
+
+
+def answered_rows(evaluation: Evaluation) -> np.ndarray:
+    """Returns which images of the promise the student answers, int64 (m,), the highest scores first."""
+    rows = np.flatnonzero(~evaluation.promising_deferred)
+    return rows[np.argsort(-evaluation.seen[evaluation.score][1].score[rows], kind="stable")]
+
+
+def _answered(evaluation: Evaluation, rows: np.ndarray) -> list[Picture]:
+    names, promising = evaluation.class_names, evaluation.promising
+    own = np.take(evaluation.finished.teacher_classes, promising.own_class)
+    score = evaluation.seen[evaluation.score][1].score
+    return [
+        Picture(
+            png_uri(promising.outputs.images[row]),
+            f"{names[own[row]]}, score {score[row]:.3g}"
+            + (
+                ""
+                if own[row] == promising.teacher_class[row]
+                else f"; teacher: {names[promising.teacher_class[row]]} ({_sure(promising, row)})"
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _sure(images: HeldBackImages, row: int) -> str:
+    return f"{100 * images.confidence[row]:.0f} %"
