@@ -11,9 +11,9 @@ from envise_tf.measures.operating_points import Curve, OperatingPoint
 from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.calibration import Reliability
 from envise_tf.report.axes import CASCADE, GREY, INLIER, LEGEND, OUTLIER, STUDENT, TEACHER, colours_of, framed_axes
+from envise_tf.report.section import as_points
 
 _GROUPS = (INLIER, OUTLIER, GREY)
-_POINT = 0.01
 _BINS = 40
 _MOST_SHARES = 30
 _ROW_INCHES = 0.19
@@ -50,7 +50,9 @@ def score_histogram(
     )
     for i, threshold in enumerate(np.unique(finite)):
         axes.axvline(threshold, color="black", lw=1, ls="--", label=None if i else "threshold")
-    axes.legend(**LEGEND)
+    axes.locator_params(axis="x", nbins=5)
+    axes.ticklabel_format(axis="x", scilimits=(-2, 4), useMathText=True)
+    figure.legend(loc="outside upper left", ncols=2, **LEGEND)
     return figure
 
 
@@ -61,12 +63,15 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], auroc: Mappi
         curves: by name, share of outliers that pass and share of inliers that pass, each (m,).
         auroc: by name.
     """
-    figure, axes = framed_axes(xlabel="outliers answered by the student", ylabel="inliers answered by the student")
+    high = 3.1 + 0.08 * len(curves)
+    figure, axes = framed_axes(
+        size=(4.2, high), xlabel="outliers answered by the student", ylabel="inliers answered by the student"
+    )
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     names = sorted(curves, key=lambda name: -auroc[name])
     for name, colour in zip(names, colours_of(len(names)), strict=True):
         axes.plot(*curves[name], lw=1.2, color=colour, label=f"{name} {auroc[name]:.3f}")
-    axes.legend(**LEGEND, title="AUROC", title_fontsize=8.5, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=2, title="AUROC", title_fontsize=8.5, **LEGEND)
     return figure
 
 
@@ -85,13 +90,13 @@ def accuracy_against_gie(
     figure, axes = framed_axes(xlabel="gain in efficiency (GiE) [%]", ylabel=f"{about} of the cascade [%]")
     for name, curve in curves.items():
         if name != chosen:
-            axes.plot(100 * curve.gie, 100 * curve.accuracy, color="#cccccc", lw=1)
+            axes.plot(100 * curve.gie, 100 * curve.accuracy, color="#b0b0b0", lw=0.8)
     own = curves[chosen]
     gie, accuracy = 100 * own.gie, 100 * own.accuracy
     axes.plot(gie, accuracy, color=CASCADE, lw=2, label=chosen)
     axes.axhline(accuracy[-1], color=TEACHER, lw=1, label="teacher")
     if allowed_loss is not None:
-        label = f"{100 * allowed_loss:g} {'point' if allowed_loss == _POINT else 'points'} less"
+        label = f"{as_points(allowed_loss)} less"
         axes.axhline(accuracy[-1] - 100 * allowed_loss, color=TEACHER, lw=0.8, ls=":", label=label)
     axes.plot(*(100 * each for each in point), "o", color="black", zorder=4, label="chosen threshold")
     axes.plot(gie[0], accuracy[0], "s", color=STUDENT, zorder=4, label="student alone")

@@ -135,4 +135,4 @@ def _answered(evaluation: Evaluation, rows: np.ndarray) -> list[Picture]:
 
 
 def _sure(images: HeldBackImages, row: int) -> str:
-    return f"{100 * images.confidence[row]:.0f} %"
+    return f"{100 * images.confidence[row]:.0f}\N{NO-BREAK SPACE}%"

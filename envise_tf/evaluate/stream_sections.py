@@ -6,7 +6,7 @@ from envise_tf.evaluate import figures, photographs
 from envise_tf.evaluate.evaluation import Evaluation
 from envise_tf.evaluate.verdict import shown_gie
 from envise_tf.prior.adaptation import Adaptation
-from envise_tf.report.section import Rows, Section, percent, picture_of
+from envise_tf.report.section import Rows, Section, as_points, percent, picture_of
 
 _LOSSES = (0.005, 0.01, 0.02, 0.05, 0.1)
 """Expected losses of accuracy for which the table names the largest GiE."""
@@ -22,7 +22,7 @@ def expected_section(evaluation: Evaluation) -> Section:
     rows += [["cascade", percent(evaluation.expected_accuracy())], ["student alone", percent(own.accuracy[0])]]
     gains = [["expected loss, at most", "GiE"]]
     for loss in _LOSSES:
-        gains.append([f"{100 * loss:g} points", shown_gie(evaluation, own.best_gie(own.accuracy[-1] - loss))])
+        gains.append([as_points(loss), shown_gie(evaluation, own.best_gie(own.accuracy[-1] - loss))])
     return Section(
         "Accuracy and work, as expected without labels",
         texts=[

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.table import Table
 
 from envise_tf.evaluate.evaluation import Evaluation
 from envise_tf.evaluate.verdict import facts, shown_gie
 from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
-from envise_tf.report.section import percent
+from envise_tf.report.section import as_points, percent
 
 
 def verdict_table(evaluation: Evaluation) -> Table:
@@ -35,10 +33,10 @@ def rates_table(evaluation: Evaluation) -> Table:
 def equal_table(evaluation: Evaluation) -> Table:
     """Returns the GiE at equal accuracy against each teacher, at the lowest outlier rate."""
     rate, found = next(iter(evaluation.equal_accuracy.items()))
-    below = (f"{100 * loss:g} points" for loss in ALLOWED_LOSSES)
+    below = map(as_points, ALLOWED_LOSSES)
     table = Table("teacher", "accuracy", *below, title=f"GiE [%] at so much less accuracy, {percent(rate, 0)} outliers")
     for teacher, one in found.items():
         gains = zip(one.gie, one.gie_standard_error, strict=True)
-        shown = ("none" if math.isnan(gain) else f"{100 * gain:.1f} ± {100 * error:.1f}" for gain, error in gains)
+        shown = (shown_gie(evaluation, gain, f" ± {100 * error:.1f}") for gain, error in gains)
         table.add_row(teacher, percent(one.accuracy), *shown)
     return table

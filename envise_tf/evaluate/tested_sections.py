@@ -16,7 +16,7 @@ from envise_tf.evaluate.verdict import shown_gie
 from envise_tf.measures.equal_accuracy import ALLOWED_LOSSES
 from envise_tf.measures.outlier_metrics import roc
 from envise_tf.measures.separation import LEAST_PROJECTED, projected
-from envise_tf.report.section import Rows, Section, percent, picture_of
+from envise_tf.report.section import Rows, Section, as_points, percent, picture_of
 
 
 def mistakes_section(evaluation: Evaluation) -> Section:
@@ -77,19 +77,15 @@ def rates_section(evaluation: Evaluation, examination: Examination) -> Section:
 def _equal(evaluation: Evaluation, teacher: str) -> Rows:
     """Returns GiE at equal accuracy against a teacher, a row for each loss and a column for each outlier rate."""
     found = [by_teacher[teacher] for by_teacher in evaluation.equal_accuracy.values()]
-    accuracies = (_with_error(one.accuracy, one.accuracy_standard_error) for one in found)
+    accuracies = (f"{100 * one.accuracy:.1f} ± {100 * one.accuracy_standard_error:.1f}" for one in found)
     rows = [
         [f"% at outliers of, {teacher} teacher", *(percent(rate, 0) for rate in evaluation.equal_accuracy)],
         [f"{teacher} teacher alone, accuracy", *accuracies],
     ]
     for i, loss in enumerate(ALLOWED_LOSSES):
-        gains = (_with_error(one.gie[i], one.gie_standard_error[i]) for one in found)
-        rows.append([f"GiE, {100 * loss:g} points below it", *gains])
+        gains = (shown_gie(evaluation, one.gie[i], f" ± {100 * one.gie_standard_error[i]:.1f}") for one in found)
+        rows.append([f"GiE, {as_points(loss)} below it", *gains])
     return rows
-
-
-def _with_error(share: float, standard_error: float) -> str:
-    return "none" if np.isnan(share) else f"{100 * share:.1f} ± {100 * standard_error:.1f}"
 
 
 def scores_section(evaluation: Evaluation, examination: Examination, values: dict[str, Any]) -> Section:
@@ -115,7 +111,7 @@ def scores_section(evaluation: Evaluation, examination: Examination, values: dic
             f"Larger = more inlier. AUPR is given for {percent(REPORTED_RATE, 0)} outliers, with inliers and "
             "with outliers as the positive class; error is (miss + false alarm) / 2 at the best threshold.",
             "The second table takes each score's own threshold, chosen by the same rule. The third compares the "
-            f"scores at equal accuracy: the largest GiE that costs at most {100 * COMPARED_LOSS:g} point, over all "
+            f"scores at equal accuracy: the largest GiE that costs at most {as_points(COMPARED_LOSS)}, over all "
             "thresholds, with the labels' help. No threshold: everything is deferred, which saves nothing.",
             *texts,
         ],

@@ -24,12 +24,12 @@ def facts(evaluation: Evaluation) -> list[Fact]:
     bound, images = f"{'≤' if rule.is_upper_bound else '≥'} {as_percent(rule.promised)}", len(evaluation.promising)
     if threshold.why_all_deferred is not None:
         return [
-            Fact("answered by the student", "nothing", f"of the stream, by {images:,} of its images"),
+            Fact("answered by the student", "nothing", f"of the stream, on {images:,} held-back images"),
             Fact("work saved (GiE)", "none", "the teacher answers alone"),
             Fact("promise", "no threshold", f"makes that of {bound} {rule.figure}"),
         ]
     found = [
-        Fact("answered by the student", percent(threshold.coverage), f"of the stream, by {images:,} of its images"),
+        Fact("answered by the student", percent(threshold.coverage), f"of the stream, on {images:,} held-back images"),
         Fact("work saved (GiE)", percent(evaluation.served_gie), "of the teacher's multiply-accumulates"),
         Fact("promised", bound, f"{rule.figure}, with confidence {as_percent(rule.confidence)}"),
         Fact("estimated", percent(evaluation.promise_estimated, 2), f"{rule.figure}, by {_estimated_by(evaluation)}"),
@@ -59,10 +59,16 @@ def sentences(evaluation: Evaluation) -> list[str]:
     return told
 
 
-def shown_gie(evaluation: Evaluation, gain: float, unit: str = " %") -> str:
-    """Returns a GiE in percent, or that there is no threshold where it is that of deferring every image, -F_S / F_T."""
+def shown_gie(evaluation: Evaluation, gain: float, after: str = " %") -> str:
+    """Returns a GiE in percent, or that no threshold reaches it.
+
+    Args:
+        evaluation: whose networks save it.
+        gain: NaN, or that of deferring every image, -F_S / F_T, where there is no threshold.
+        after: the unit, or what else follows the number.
+    """
     student, teacher = evaluation.flops
-    return f"{100 * gain:.1f}{unit}" if gain > -student / teacher + _ROUNDING else "no threshold"
+    return f"{100 * gain:.1f}{after}" if gain > -student / teacher + _ROUNDING else "no threshold"
 
 
 def _estimated_by(evaluation: Evaluation) -> str:

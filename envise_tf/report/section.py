@@ -77,3 +77,9 @@ def picture_of(figure: Figure, caption: str) -> Picture:
 def percent(share: float | None, digits: int = 1) -> str:
     """Returns a share in 0..1 as a percentage, or "none" for None."""
     return "none" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def as_points(share: float) -> str:
+    """Returns a difference of shares in percentage points."""
+    number = f"{100 * share:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
