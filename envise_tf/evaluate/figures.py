@@ -35,8 +35,8 @@ def score_histogram(
     )
     shown = {label: scores for label, scores in groups.items() if len(scores)}
     finite = thresholds[np.isfinite(thresholds)]
-    low, high = np.quantile(np.concatenate(list(shown.values())), [0.002, 0.998])
-    low, high = min(low, *finite), max(high, *finite)
+    spread = np.quantile(np.concatenate(list(shown.values())), [0.002, 0.998])
+    low, high = np.min([*spread, *finite]), np.max([*spread, *finite])
     edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     colours = {label: colour for label, colour in zip(groups, _GROUPS, strict=False) if label in shown}
     axes.hist(
@@ -114,7 +114,7 @@ def gie_against_outlier_rate(points: Sequence[OperatingPoint]) -> Figure:
         false_alarms,
         [100 * point.outliers_caught for point in points],
         labels=["deferred: false alarms", "deferred: outliers"],
-        colors=["#cccccc", OUTLIER],
+        colors=["#a6a6a6", OUTLIER],
         alpha=0.8,
     )
     axes.plot(rates, [100 * point.gie for point in points], "o-", color=CASCADE, label="GiE")

@@ -43,9 +43,10 @@ def _untested(evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
         stream.expected_section(evaluation),
         *_shares(evaluation),
         stream.score_section(evaluation),
-        *stream.photograph_sections(evaluation),
-        stream.attention_section(evaluation),
         _promise(evaluation, values),
+        *stream.photograph_sections(evaluation),
+        stream.rare_section(evaluation),
+        stream.attention_section(evaluation),
     ]
 
 
@@ -54,20 +55,19 @@ def _tested(evaluation: Evaluation, examination: Examination, values: dict[str, 
         tested.mistakes_section(evaluation),
         tested.rates_section(evaluation, examination),
         _promise(evaluation, values),
-        tested.attention_section(evaluation, values),
         *_shares(evaluation),
+        tested.attention_section(evaluation, values),
+        stream.rare_section(evaluation),
         tested.scores_section(evaluation, examination, values),
         tested.features_section(evaluation, examination, values, seed),
-        tested.confusion_section(evaluation, examination),
         tested.reliability_section(evaluation),
+        tested.confusion_section(evaluation, examination),
     ]
 
 
 def _shares(evaluation: Evaluation) -> list[Section]:
-    """Returns which classes the stream shows, where that was estimated, and the rare ones among them."""
     adaptation = evaluation.finished.adaptation
-    shares = [] if adaptation is None else [stream.shares_section(evaluation, adaptation)]
-    return [*shares, stream.rare_section(evaluation)]
+    return [] if adaptation is None else [stream.shares_section(evaluation, adaptation)]
 
 
 def _promise(evaluation: Evaluation, values: dict[str, Any]) -> Section:

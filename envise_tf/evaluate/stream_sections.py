@@ -74,7 +74,7 @@ def score_section(evaluation: Evaluation) -> Section:
     groups = {
         "teacher agrees": seen.score[seen.agrees],
         "teacher disagrees": seen.score[~seen.agrees & seen.is_inlier],
-        "teacher sees a class that the student lacks": seen.score[~seen.is_inlier],
+        "a class that the student lacks": seen.score[~seen.is_inlier],
     }
     histogram = figures.score_histogram(groups, evaluation.threshold.values, evaluation.score, as_counts=True)
     return Section(
