@@ -31,7 +31,16 @@ FLAGS = (
 )
 
 
-SLOW_FIXTURES = {"adapted_run", "browser", "digits_run", "exported", "exported_adapted", "keras3_files", "tfds_dir"}
+SLOW_FIXTURES = {
+    "adapted_run",
+    "browser",
+    "digits_run",
+    "exported",
+    "exported_adapted",
+    "keras3_files",
+    "tfds_dir",
+    "unlabelled_run",
+}
 
 LONGEST = ("tuning/test_pipeline.py", "distillation/test_replicas.py", "examples/test_quickstart.py")
 """The files that take longest, the longest first."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from envise_tf.evaluate.gallery import true_name
-from envise_tf.evaluate.page import confusion_counts
+from envise_tf.evaluate.tested_sections import confusion_counts
 
 NAMES = ("ant", "bee", "cat")
 
