@@ -153,7 +153,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Figure:
         matrix: counts (k, k), by true class and the class answered.
         names: of the k classes.
     """
-    figure, axes = framed_axes(size=(4.6, 4.6), xlabel="answered", ylabel="true class")
+    figure, axes = framed_axes(size=(4.6, 4.0), xlabel="answered", ylabel="true class")
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=_label_size(len(names)))
@@ -174,7 +174,7 @@ def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
     for (name, each), colour in zip(found.items(), (TEACHER, CASCADE), strict=False):
         label = f"{name}, error {100 * each.calibration_error:.1f} points"
         axes.plot(each.confidence, each.accuracy, "o-", ms=3, lw=1.2, color=colour, label=label)
-    axes.legend(**LEGEND, loc="upper left")
+    axes.legend(**LEGEND, loc="lower right")
     return figure
 
 

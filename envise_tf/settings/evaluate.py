@@ -16,8 +16,7 @@ class EvaluateSettings(Checked):
     Args:
         run: folder of a finished run of train.
         data_dir: folder of the prepared data sets; default: that of the run.
-        score: outlier score whose threshold decides who answers; default: agreement, or msp where agreement cannot be
-            fitted.
+        score: outlier score whose threshold decides who answers; default: regret, or msp where regret cannot be fitted.
         rule: what the threshold promises: accuracy (how much less often than the teacher's the cascade's answers are
             right), risk (disagreement with the teacher among the images that the student answers), recall (share of
             inliers that it answers) or rate (share of images that it defers).

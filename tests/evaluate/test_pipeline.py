@@ -246,7 +246,7 @@ def test_deferring_everything_is_the_teacher_and_nothing_the_student(digits_run,
 
 
 @pytest.mark.usefixtures("few_scores", "no_report")
-def test_another_rule_and_score_replace_the_threshold(copied):
+def test_another_rule_and_score_replace_the_threshold_and_the_terminal_tells_the_verdict(copied, capsys):
     main([str(copied), "--rule", "rate", "--rate", "0.3", "--score", "energy", "--confidence", "0.9"])
     found = evaluated(copied)
     assert found["threshold"]["rule"] == "rate"
@@ -254,6 +254,13 @@ def test_another_rule_and_score_replace_the_threshold(copied):
     assert 0.7 <= found["threshold"]["coverage"] < 1
     assert load_cascade(str(copied)).thresholds.shape == (7,)
     assert "at most 30 % of the images" in found["threshold"]["promise"]
+    cells = [[cell.strip() for cell in line.split("│")[1:3]] for line in capsys.readouterr().out.splitlines()]
+    told = dict(cell for cell in cells if len(cell) == 2)
+    assert told["answered by the student"] == f"{100 * found['threshold']['coverage']:.1f} %"
+    assert told["work saved (GiE)"] == f"{100 * found['work']['stream']['gie']:.1f} %"
+    assert told["promised"] == "≤ 30 %"
+    assert told["deferral rate, by labels"] == f"{100 * found['promise']['measured']:.2f} %"
+    assert told["the promise is"] == found["promise"]["verdict"]
 
 
 @pytest.mark.usefixtures("few_scores", "no_report")
