@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from envise_tf.networks.grad_cam import grad_cam
 from envise_tf.networks.split import split
-from envise_tf.report.pictures import Picture, overlaid_uri, png_uri
+from envise_tf.report.pictures import Picture, overlaid_uri, photograph_uri
 from envise_tf.runs.finished import FinishedRun
 
 
@@ -50,7 +50,7 @@ class Attention:
         student_maps = self.maps("student", images, own)
         return [
             [
-                Picture(png_uri(image), caption),
+                Picture(photograph_uri(image), caption),
                 Picture(overlaid_uri(image, of_teacher[0]), f"teacher: {self._names[label]}"),
                 *(
                     Picture(overlaid_uri(image, each), f"student: {self._names[self._classes[k]]}")

@@ -10,7 +10,7 @@ import tensorflow as tf
 from envise_tf.evaluate.evaluation import Evaluation
 from envise_tf.evaluate.test_pass import Examination, Examiner
 from envise_tf.measures.operating_points import Predictions
-from envise_tf.report.pictures import Picture, png_uri
+from envise_tf.report.pictures import Picture, photograph_uri
 
 _MISTAKES = 24
 _ROWS_A_KIND = 3
@@ -28,7 +28,7 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
     names = evaluation.class_names
     return [
         Picture(
-            png_uri(images[row]),
+            photograph_uri(images[row]),
             f"{names[predictions.student_class[row]]}, but {true_name(names, predictions.truth[row])}"
             f"{' (outlier)' if predictions.is_outlier[row] else ''}, score {score[row]:.3g}",
         )

@@ -9,7 +9,7 @@ import numpy as np
 from envise_tf.deferral.cascade import is_deferred
 from envise_tf.deferral.held_back_images import HeldBackImages
 from envise_tf.evaluate.evaluation import Evaluation
-from envise_tf.report.pictures import Picture, png_uri
+from envise_tf.report.pictures import Picture, photograph_uri
 
 _SHOWN = 24
 _ROWS_A_KIND = 3
@@ -69,7 +69,7 @@ def deferred(evaluation: Evaluation) -> list[Picture]:
     rows = np.flatnonzero(evaluation.promising_deferred)
     return [
         Picture(
-            png_uri(promising.outputs.images[row]),
+            photograph_uri(promising.outputs.images[row]),
             f"teacher: {names[promising.teacher_class[row]]} ({_sure(promising, row)}); "
             f"student: {names[own[row]]}, score {score[row]:.3g}",
         )
@@ -84,7 +84,7 @@ def rare(evaluation: Evaluation) -> list[Picture]:
     found.sort(key=lambda each: -each[0])
     return [
         Picture(
-            png_uri(part.outputs.images[row]),
+            photograph_uri(part.outputs.images[row]),
             f"{evaluation.class_names[part.teacher_class[row]]} ({_sure(part, row)})",
         )
         for _, part, row in found[:_SHOWN]
@@ -122,7 +122,7 @@ def _answered(evaluation: Evaluation, rows: np.ndarray) -> list[Picture]:
     score = evaluation.seen[evaluation.score][1].score
     return [
         Picture(
-            png_uri(promising.outputs.images[row]),
+            photograph_uri(promising.outputs.images[row]),
             f"{names[own[row]]}, score {score[row]:.3g}"
             + (
                 ""
