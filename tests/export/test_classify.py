@@ -2,11 +2,12 @@ import csv
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import signalled_at
+from commands import error_line, signalled_at
 from PIL import Image
 from small_bundle import NAMES, small_bundle, varied_images
 from thresholds import widest_gap
@@ -36,7 +37,7 @@ def rows(path) -> list[list[str]]:
 def run(bundle, *images, out, **options) -> list[list[str]]:
     classify(ClassifySettings(str(bundle), [str(image) for image in images], str(out), **options))
     header, *found = rows(out)
-    assert header == ["path", "label", "by_student", "score"]
+    assert header == ["origin", "class", "by_student", "score"]
     return found
 
 
@@ -164,8 +165,30 @@ def test_ctrl_c_leaves_whole_rows(bundle, tmp_path):
     place = "envise_tf.export.runtime:Cascade.classify"
     stopped = signalled_at(20, place, "envise_tf.export.classify", words, signal.SIGINT)
     assert stopped.wait() == 130, stopped.stderr
-    assert stopped.stderr.splitlines()[-1] == "interrupted; the CSV file holds the images answered so far"
+    assert stopped.stderr.splitlines()[-1] == "interrupted; --out holds the images answered so far"
     assert out.read_text().endswith("\n")
     found = rows(out)[1:]
     assert [row[0] for row in found] == [str(tmp_path / f"images/{number:02}.png") for number in range(19)]
     assert {len(row) for row in found} == {4}
+
+
+def test_parquet_without_beam_says_what_to_install(bundle, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    save(tmp_path / "a.png", IMAGES[0])
+    line = error_line(capsys, main, [str(bundle), str(tmp_path / "a.png"), "--out", str(tmp_path / "a.parquet")])
+    assert "not installed: pip install 'envise-tf[beam]', or give a CSV file as --out" in line
+
+
+@pytest.mark.parametrize("flag", ["--workers", "--beam"])
+def test_a_flag_of_parquet_beside_a_csv_file_is_told(bundle, tmp_path, capsys, flag):
+    line = error_line(capsys, main, [str(bundle), "a.png", "--out", str(tmp_path / "a.csv"), flag, "2"])
+    assert "are for Parquet" in line
+
+
+@pytest.mark.parametrize("out", ["a.csv", "a.parquet"])
+def test_a_pattern_that_matches_nothing_is_told_and_nothing_is_written(bundle, tmp_path, capsys, out):
+    words = [str(bundle), "--images", str(tmp_path / "*.jpg"), "--out", str(tmp_path / out)]
+    if out == "a.parquet":
+        pytest.importorskip("apache_beam", reason="the extra [beam] is not installed")
+    assert "*.jpg is not there: expected a file, a folder" in error_line(capsys, main, words)
+    assert not (tmp_path / out).exists()
