@@ -1,14 +1,17 @@
 # make train   set up .venv and run the main job on the embedded digits, offline once installed
 # make test    set up .venv and run linters, type checker and the whole test suite, in 10 to 15 minutes on two cores
 # make fast    set up .venv and run the quick tests, which train nothing, in less than a minute
+# make package build the wheel and the sdist, check them, and try the wheel in an environment of its own: train,
+#              export, verify, in some five minutes; with another Python: make package PYTHON=python3.12
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
 
 PYTHON ?= python3
 BIN = .venv/bin
 # The package as it is installed, export and tuning inside of it: the type checker looks for it as one folder.
 TYPED = .venv/typed/envise_tf
+PACKAGE = build/package
 
-.PHONY: train test fast lint docs typed
+.PHONY: train test fast lint docs package typed
 
 train: .venv/installed
 	$(BIN)/python -m envise_tf.train --preset digits
@@ -26,6 +29,17 @@ lint: .venv/installed typed
 
 docs: .venv/documented typed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+package:
+	rm -rf dist $(PACKAGE) && mkdir -p $(PACKAGE)
+	$(PYTHON) -m venv $(PACKAGE)/tools
+	$(PACKAGE)/tools/bin/python -m pip install --quiet --constraint constraints.txt build twine
+	$(PACKAGE)/tools/bin/python -m build --outdir dist .
+	$(PACKAGE)/tools/bin/python -m twine check --strict dist/*
+	$(PYTHON) -m venv $(PACKAGE)/installed
+	$(PACKAGE)/installed/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd $(PACKAGE) && installed/bin/envise train --preset digits --windows 1 --out run
+	cd $(PACKAGE) && installed/bin/envise export run --out bundle && installed/bin/envise export.verify bundle
 
 typed:
 	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)

@@ -1,13 +1,17 @@
 """Installs envise-tf: the top-level folders export/ and tuning/ go under the project's own namespace."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 setup(
     name="envise-tf",
     version="0.1.0",
     description="Turns a trained Keras image classifier into a cheap cascade for phones",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10,<3.13",
     package_dir={"envise_tf": "envise_tf", "envise_tf.export": "export", "envise_tf.tuning": "tuning"},
     packages=[
         "envise_tf",
@@ -41,6 +45,7 @@ setup(
     },
     # constraints.txt pins the versions that are tested together; docs/install.md says why some are as old as they are.
     install_requires=[
+        "ai-edge-litert",
         "docstring-parser",
         "importlib_resources",  # TensorFlow Datasets needs it and does not ask for it
         "jinja2",
@@ -65,7 +70,6 @@ setup(
         "tensorflow-datasets",
         "tensorflow-metadata<1.17",
         "tf_keras>=2.16,<2.17",
-        "tflite-runtime; platform_system == 'Linux'",
         "threadpoolctl",
         "wrapt",
     ],
@@ -80,6 +84,7 @@ setup(
             "pytest-xdist",
             "ruff",
             "selenium",
+            "tflite-runtime; python_version < '3.12'",  # boards still have it, so it is tested
             "types-PyYAML",
         ],
         "docs": ["mkdocs-material", "mkdocstrings[python]"],

@@ -3,9 +3,10 @@
     cascade = Cascade.load("bundle")
     cascade.classify(image)           # uint8 (size, size, 3) -> label, by_student, score
 
-It imports NumPy and the interpreters alone: tflite-runtime or ai-edge-litert for stock flatbuffers, and for the binary
-student the compiled interpreter inside of larq-compute-engine, loaded past that package's own import, which would
-bring TensorFlow with it. The teacher is loaded when the first image is deferred.
+It imports NumPy and the interpreters alone. Stock flatbuffers run in ai-edge-litert, or in its predecessor
+tflite-runtime where that is what there is. The binary student runs in the compiled interpreter inside of
+larq-compute-engine, loaded past that package's own import, which would bring TensorFlow with it. The teacher is loaded
+when the first image is deferred.
 
 An adapted teacher answers by the prior in the manifest. `observe` lets the device estimate it anew.
 
@@ -36,7 +37,9 @@ from envise_tf.export.bundle import Bundle, File, Student, load_bundle
 from envise_tf.export.flatbuffer import check_flatbuffer
 from envise_tf.export.observation import Observation
 
-_TFLITE_MODULES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter")
+_TFLITE_MODULES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+"""The first that is installed is taken."""
+
 _LCE_PACKAGE = "larq_compute_engine"
 _LCE_MODULE = "larq_compute_engine.tflite.python.interpreter_wrapper_lite"
 
@@ -92,7 +95,7 @@ class LceNetwork:
 
 
 class TfliteNetwork:
-    """A flatbuffer of stock operators, in the interpreter of tflite-runtime or ai-edge-litert.
+    """A flatbuffer of stock operators, in the interpreter of ai-edge-litert or tflite-runtime.
 
     Args:
         content: of the flatbuffer.
@@ -375,8 +378,8 @@ def _tflite_interpreter() -> Callable[..., Any]:
             if error.name not in (name, name.partition(".")[0]):
                 raise
     raise UserError(
-        "no interpreter of TensorFlow Lite is installed: expected tflite-runtime or ai-edge-litert; "
-        "pip install tflite-runtime"
+        "no interpreter of TensorFlow Lite is installed: expected ai-edge-litert or tflite-runtime; "
+        "pip install ai-edge-litert"
     )
 
 

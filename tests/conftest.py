@@ -42,7 +42,12 @@ SLOW_FIXTURES = {
     "unlabelled_run",
 }
 
-LONGEST = ("tuning/test_pipeline.py", "distillation/test_replicas.py", "examples/test_quickstart.py")
+LONGEST = (
+    "tuning/test_pipeline.py",
+    "distillation/test_replicas.py",
+    "examples/test_quickstart.py",
+    "export/test_beam.py",
+)
 """The files that take longest, the longest first."""
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+import ai_edge_litert.interpreter as tflite
 import larq
 import numpy as np
 import pytest
 import tensorflow as tf
-import tflite_runtime.interpreter as tflite
 
 from envise_tf.deferral.scores import OutlierScore, outlier_score
 from envise_tf.deferral.scores.outputs import Observer

@@ -9,6 +9,7 @@ from small_bundle import CLASSES, NAMES, changed, flatbuffers, networks, python,
 from thresholds import widest_gap
 
 from envise_tf.errors import UserError
+from envise_tf.export import runtime
 from envise_tf.export.runtime import Cascade, LceNetwork, TfliteNetwork
 from envise_tf.prior.estimation import WindowPrior
 
@@ -344,6 +345,45 @@ def test_neither_tensorflow_nor_larq_is_imported_by_running(bundle, builtin):
     label, imported = done.stdout.splitlines()
     assert label in NAMES
     assert imported == "[]"
+
+
+TFLITE = ("ai_edge_litert", "tflite_runtime")
+
+
+def only(interpreter: str) -> str:
+    """Code after which one interpreter of TensorFlow Lite is installed and the other is not."""
+    (missing,) = set(TFLITE) - {interpreter}
+    return f"sys.modules[{missing!r}] = None"
+
+
+@pytest.mark.parametrize("interpreter", TFLITE)
+def test_the_built_in_student_answers_in_whichever_interpreter_is_there(bundle, thresholds, interpreter, monkeypatch):
+    pytest.importorskip(interpreter, reason=f"{interpreter} has no wheel for this Python")
+    monkeypatch.setattr(runtime, "_TFLITE_MODULES", (f"{interpreter}.interpreter",))
+    student, _ = networks()
+    cascade = Cascade.load(bundle, builtin=True)
+    assert type(cascade._student._interpreter).__module__ == f"{interpreter}.interpreter"
+    logits = np.stack([cascade._student(image[np.newaxis])[cascade._outputs["logits"]][0] for image in IMAGES])
+    np.testing.assert_allclose(logits, student.predict(IMAGES, verbose=0), atol=1e-4, rtol=1e-4)
+    answers = cascade.classify_batch(IMAGES)
+    found = [(NAMES[label], bool(by)) for label, by in zip(answers.label, answers.by_student, strict=True)]
+    assert found == expected(logits, answers.score, thresholds)
+
+
+@pytest.mark.parametrize("interpreter", TFLITE)
+def test_one_interpreter_is_enough(bundle, interpreter):
+    pytest.importorskip(interpreter, reason=f"{interpreter} has no wheel for this Python")
+    code = RUN.format(before=only(interpreter), bundle=str(bundle), builtin=True)
+    code += f"print(sorted({set(TFLITE)!r} & {{name for name in sys.modules if sys.modules[name]}}))\n"
+    label, imported, used = python("-c", code).stdout.splitlines()
+    assert label in NAMES
+    assert (imported, used) == ("[]", f"['{interpreter}']")
+
+
+def test_of_both_interpreters_the_living_one_is_taken(bundle):
+    code = RUN.format(before="", bundle=str(bundle), builtin=True)
+    code += f"print(sorted({set(TFLITE)!r} & set(sys.modules)))\n"
+    assert python("-c", code).stdout.splitlines()[-1] == "['ai_edge_litert']"
 
 
 @pytest.mark.parametrize(
