@@ -47,6 +47,7 @@ setup(
     install_requires=[
         "ai-edge-litert",
         "docstring-parser",
+        "flatbuffers",
         "importlib_resources",  # TensorFlow Datasets needs it and does not ask for it
         "jinja2",
         "jsonargparse[signatures]",

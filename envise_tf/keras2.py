@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,8 @@ def choose() -> None:
         )
     wrapt.register_post_import_hook(_register_layers, "tf_keras")
     wrapt.register_post_import_hook(_keep_autograph_out, "tf_keras")
+    for module in ("tf_keras.src.backend", "tf_keras.src.utils.tf_utils"):
+        wrapt.register_post_import_hook(_draw_whole_numbers, module)
 
 
 def _is_keras_2() -> bool:
@@ -67,3 +70,18 @@ def _keep_autograph_out(_: ModuleType) -> None:
 
     left_out = (config.DoNotConvert(module) for module in _NOT_FOR_AUTOGRAPH)
     config.CONVERSION_RULES = (*left_out, *config.CONVERSION_RULES)
+
+
+def _draw_whole_numbers(module: ModuleType) -> None:
+    """Has a module of Keras 2 draw its seeds between whole numbers, the same ones as before.
+
+    It draws them up to 1e9, a float, which Python has deprecated and from 3.12 on refuses.
+    """
+    whole = ModuleType("random")
+    vars(whole).update(vars(random), Random=_Random, randint=lambda least, most: random.randint(int(least), int(most)))
+    vars(module)["random"] = whole
+
+
+class _Random(random.Random):
+    def randint(self, a: float, b: float) -> int:
+        return super().randint(int(a), int(b))

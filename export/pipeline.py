@@ -37,6 +37,7 @@ from envise_tf.export.bundle import (
 )
 from envise_tf.export.conversion import converted_builtin, converted_student, converted_teacher, output_indices
 from envise_tf.export.golden import DECISIONS, asked, clear_images, golden_answers
+from envise_tf.export.metadata import Described, with_metadata
 from envise_tf.export.originals import Answering, EvaluatedRun, evaluated_run
 from envise_tf.export.runtime import network_of
 from envise_tf.export.settings import ExportSettings
@@ -51,6 +52,16 @@ _FILES: dict[File, str] = {
     "teacher": "teacher.tflite",
     "labels": "labels.txt",
     "golden": "golden.npz",
+}
+
+_DESCRIPTIONS: dict[File, str] = {
+    "student_builtin": "A student of stock operators: answers the frequent classes, and says how sure it is.",
+    "teacher": "The teacher: answers what the student defers.",
+}
+_OUTPUTS = {
+    "logits": "The logit of each class.",
+    "probabilities": "The probability of each class, among those that the student knows.",
+    "score": "The inlier score: the larger, the surer. Below the threshold in the manifest the teacher answers.",
 }
 
 _SAMPLES = 256
@@ -106,7 +117,10 @@ def _fill(folder: Path, run: EvaluatedRun, settings: ExportSettings) -> None:
     samples = choosing[_spread(len(choosing))]
     conversions = _conversions(run, settings, samples)
     for which in progress.track(conversions, "converting", len(conversions)):
-        (folder / _FILES[which]).write_bytes(conversions[which]())
+        flatbuffer = conversions[which]()
+        if which != "student":  # which no tool that reads metadata can run
+            flatbuffer = _described(flatbuffer, which, run)
+        (folder / _FILES[which]).write_bytes(flatbuffer)
     (folder / _FILES["labels"]).write_text("".join(f"{name}\n" for name in job.teacher.class_names), "utf-8")
     manifest = _manifest(folder, run, settings)
     bundle = Bundle(folder, manifest)  # not whole yet, but its networks run
@@ -142,6 +156,18 @@ def _conversions(run: EvaluatedRun, settings: ExportSettings, samples: np.ndarra
     if student is not None:
         conversions["student"] = lambda: converted_student(student.network, student.score)
     return conversions
+
+
+def _described(flatbuffer: bytes, which: File, run: EvaluatedRun) -> bytes:
+    """Returns a flatbuffer with metadata for Android tools; its outputs are named as the manifest names them."""
+    names = run.finished.job.teacher.class_names
+    labels = names if which == "teacher" else [names[label] for label in run.finished.teacher_classes]
+    indices = output_indices(flatbuffer)
+    outputs = [Described(name, _OUTPUTS[name], name != "score") for name in sorted(indices, key=indices.__getitem__)]
+    about = _DESCRIPTIONS[which]
+    return with_metadata(
+        flatbuffer, f"{run.finished.run.folder.name} {which}", about, run.finished.job.size, outputs, labels
+    )
 
 
 def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, choosing: np.ndarray, promising: np.ndarray) -> Threshold:

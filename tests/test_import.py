@@ -87,3 +87,19 @@ def test_help_imports_nothing_heavy(command):
     )
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_keras_draws_the_same_seeds_as_ever_and_between_whole_numbers():
+    """On Python 3.12 its own call raises; before, it warns."""
+    code = (
+        "import random, warnings, envise_tf, tensorflow as tf\n"
+        "from tf_keras.src import backend\n"
+        "from tf_keras.src.utils import tf_utils\n"
+        "warnings.simplefilter('error')\n"
+        "tf.keras.utils.set_random_seed(3)\n"
+        "drawn = [tf_utils.get_random_seed(), backend.RandomGenerator()._create_seed(None)]\n"
+        "generator = random.Random(3)\n"
+        "print(drawn == [generator.randint(1, 10**9) for _ in range(2)], tf_utils.get_random_seed() > 0)\n"
+    )
+    done = python(code)
+    assert done.stdout.strip() == "True True", done.stderr

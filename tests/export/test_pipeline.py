@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,15 @@ def test_the_manifest_is_that_of_the_run(exported, digits_run):
     ]
     assert "for want of a twin" in bundle.manifest["student_builtin"]["note"]
     assert bundle.manifest["teacher"]["precision"] == "float16"
+
+
+def test_the_files_of_stock_operators_carry_the_names_of_their_classes(exported):
+    names = manifest_of(exported)["class_names"]
+    expected = {"teacher": names, "student_builtin": [names[c] for c in manifest_of(exported)["teacher_classes"]]}
+    for which, labels in expected.items():
+        with zipfile.ZipFile(exported / f"{which}.tflite") as archive:
+            assert archive.read("labels.txt").decode().splitlines() == labels
+    assert not zipfile.is_zipfile(exported / "student.tflite")
 
 
 def test_work_and_gain_are_counted_as_each_file_runs(exported, digits_run):
