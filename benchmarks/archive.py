@@ -5,7 +5,8 @@ process, and into a folder of Parquet files with one worker and with two. Each i
 which is what it takes to start; the images a second are those of the rest. Beside the clock stands the processor time
 of all processes, which other work on the machine changes less.
 
-Writes archive.json beside this file: medians over the rounds, and the load of the machine when it began.
+Writes archive.json beside this file: medians over the rounds, of which each has its own ratio to the plain loop beside
+it, and the load of the machine when it began.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from rich.progress import track
 
 from envise_tf.export.classify import image_paths
@@ -47,11 +48,16 @@ def main() -> None:
     spent: dict[tuple[str, int], list[tuple[float, float]]] = {turn: [] for turn in turns}
     for way, count in track(turns, "turns"):
         spent[way, count].append(seconds(flags.bundle, flags.images if count > 1 else paths[0], WAYS[way]))
-    rows = {way: row(spent[way, 1], spent[way, len(paths)], len(paths) - 1) for way in WAYS}
-    plain = rows["plain loop"]["images_a_second"]
+    figures = {way: rounds(spent[way, 1], spent[way, len(paths)], len(paths) - 1) for way in WAYS}
+    plain = figures["plain loop"]["images_a_second"]
+    for found in figures.values():
+        found["ratio"] = found["images_a_second"] / plain
     result = {
         "images": len(paths),
-        "ways": {way: {**found, "ratio": found["images_a_second"] / plain} for way, found in rows.items()},
+        "ways": {
+            way: {name: float(np.median(values)) for name, values in found.items()} for way, found in figures.items()
+        },
+        "ratio_of_each_round": {way: found["ratio"].tolist() for way, found in figures.items()},
         "load_at_start": load,
         "rounds": flags.rounds,
         "command": "python benchmarks/archive.py BUNDLE IMAGES",
@@ -77,10 +83,9 @@ def processor_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def row(one: list[tuple[float, float]], whole: list[tuple[float, float]], images: int) -> dict[str, float]:
-    """Returns the figures of a way, of its turns with one image and with so many more: the medians."""
-    start, start_processor = (statistics.median(each) for each in zip(*one, strict=True))
-    clock, processor = (statistics.median(each) for each in zip(*whole, strict=True))
+def rounds(one: list[tuple[float, float]], whole: list[tuple[float, float]], images: int) -> dict[str, np.ndarray]:
+    """Returns the figures of a way in each round, of its turns with one image and with so many more."""
+    (start, start_processor), (clock, processor) = np.array(one).T, np.array(whole).T
     return {
         "start_seconds": start,
         "images_a_second": images / (clock - start),
