@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import UnidentifiedImageError
-
 from envise_tf.deferral.cascade import Answer
 from envise_tf.errors import reason_of
 from envise_tf.export.runtime import Cascade
@@ -27,8 +25,6 @@ def answered(cascade: Cascade, path: str) -> Answer:
     """
     try:
         image = decoded_square(Path(path).read_bytes(), cascade.bundle.image_size)
-    except UnidentifiedImageError:  # whose text names an object in memory
-        raise Unreadable("in no format that Pillow knows") from None
     except Exception as error:  # whatever a broken file makes a decoder raise
         raise Unreadable(reason_of(error)) from None
     return cascade.classify(image)

@@ -28,7 +28,7 @@ from envise_tf.errors import UserError, interruptible, reports_user_errors, some
 from envise_tf.export.answering import COLUMNS, Unreadable, answered
 from envise_tf.export.runtime import Cascade
 from envise_tf.files import require_writable
-from envise_tf.images.photographs import images_below
+from envise_tf.images.photographs import images_below, skipped
 from envise_tf.settings import Checked, Count, FilePath, parsed
 
 ABOUT = "Classify photographs with a bundle: JPEG, PNG and WebP files of any size and orientation."
@@ -174,7 +174,7 @@ def _write_rows(file: TextIO, cascade: Cascade, paths: Iterable[str]) -> int:
             answer = answered(cascade, path)
         except Unreadable as problem:
             unreadable += 1
-            _CONSOLE.print(f"skipped {path}: it cannot be read as an image ({problem})", markup=False, soft_wrap=True)
+            _CONSOLE.print(skipped(path, problem), markup=False, soft_wrap=True)
             continue
         _write_row(file, _row(path, answer))
     return unreadable

@@ -96,7 +96,7 @@ def test_the_answers_are_those_of_the_plain_loop(bundle, archive, answers, tmp_p
     assert {row["by_student"] for row in expected.values()} == {"true", "false"}
     assert rows[f"{archive}/text.png"] == {
         **{"origin": f"{archive}/text.png", "class": None, "by_student": None, "score": None},
-        "problem": "in no format that Pillow knows",
+        "problem": "of no known format",
     }
 
 
