@@ -112,16 +112,23 @@ def digits_run(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Pa
 @pytest.fixture(scope="session")
 def keras3_files(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """A folder of networks that Keras 3 wrote, and what it answers; skips where there is no Keras 3."""
+    return made_once("keras3_files", lambda folder: run_with_keras3("keras3_networks.py", folder))
+
+
+@pytest.fixture(scope="session")
+def keras3_mobilenet(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A folder with what a new user of Keras 3 comes with: my.keras, names.txt and photos/."""
+    return made_once("keras3_mobilenet", lambda folder: run_with_keras3("keras3_mobilenet.py", folder))
+
+
+def run_with_keras3(script: str, folder: Path) -> None:
+    """Runs a script of the fixtures that fills a folder, in a process with Keras 3; skips where there is none."""
     if int(importlib.metadata.version("keras").partition(".")[0]) < 3:
         pytest.skip("Keras 3 is not installed")
-    script = Path(__file__).parent / "fixtures" / "keras3_networks.py"
     environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     environment["KERAS_BACKEND"] = "tensorflow"
-
-    def written(folder: Path) -> None:
-        subprocess.run([sys.executable, script, folder], env=environment, check=True, capture_output=True)
-
-    return made_once("keras3_files", written)
+    words = [sys.executable, str(Path(__file__).parent / "fixtures" / script), str(folder)]
+    subprocess.run(words, env=environment, check=True, capture_output=True)
 
 
 # --- Reports as a reader opens them -----------------------------------------------------------------------------------

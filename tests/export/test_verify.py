@@ -165,6 +165,14 @@ def test_too_little_agreement_fails_with_an_example(same_class, same_decision, s
         Comparison("student.tflite", 2000, same_class, same_decision, 1e-6, 0.998, "image 5 is class 1").require()
 
 
+@pytest.mark.parametrize("images", [2, 137, 499])
+def test_one_of_few_images_may_be_answered_otherwise_and_no_second(images):
+    one, two = (np.mean(np.arange(images) >= missed) for missed in (1, 2))
+    Comparison("teacher.tflite", images, float(one), None, 1e-6, 0.998, "image 5 is class 1").require()
+    with pytest.raises(Failed, match=f"of {images} images"):
+        Comparison("teacher.tflite", images, float(two), None, 1e-6, 0.998, "image 5 is class 1").require()
+
+
 def test_enough_agreement_passes():
     Comparison("student.tflite", 2000, 0.998, 0.9985, 1e-6, 0.998, "image 5 is class 1").require()
     Comparison("teacher.tflite", 2000, 1.0, None, 1e-6, 0.998, None).require()
