@@ -164,10 +164,7 @@ def _described(flatbuffer: bytes, which: File, run: EvaluatedRun) -> bytes:
     labels = names if which == "teacher" else [names[label] for label in run.finished.teacher_classes]
     indices = output_indices(flatbuffer)
     outputs = [Described(name, _OUTPUTS[name], name != "score") for name in sorted(indices, key=indices.__getitem__)]
-    about = _DESCRIPTIONS[which]
-    return with_metadata(
-        flatbuffer, f"{run.finished.run.folder.name} {which}", about, run.finished.job.size, outputs, labels
-    )
+    return with_metadata(flatbuffer, which, _DESCRIPTIONS[which], run.finished.job.size, outputs, labels)
 
 
 def _threshold_in_int8(bundle: Bundle, run: EvaluatedRun, choosing: np.ndarray, promising: np.ndarray) -> Threshold:

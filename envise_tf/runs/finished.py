@@ -79,8 +79,8 @@ def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
         data_dir: where data sets are prepared; None takes the run's own setting.
 
     Raises:
-        UserError: the folder holds no finished run, its images are gone, or its teacher is adapted otherwise than its
-            prior.json says.
+        UserError: the folder holds no finished run, its images are gone, its teacher is adapted otherwise than its
+            prior.json says, or lacks a class of its student.
     """
     run = Run(Path(folder))
     _require_finished(run)
@@ -90,8 +90,14 @@ def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
     )
     job, adaptation = found_job(settings), stored_adaptation(run)
     _require_same_adaptation(run, job.teacher.model.layers[-1], adaptation)
+    classes = run.read_json("classes.json")["teacher_classes"]
+    if max(classes) >= job.teacher.classes:
+        raise UserError(
+            f"{run.folder / 'classes.json'} has class {max(classes)} of the teacher, which has {job.teacher.classes}: "
+            "expected the file that the training wrote; train the run again"
+        )
     student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
-    return FinishedRun(run, job, student, run.read_json("classes.json")["teacher_classes"], adaptation)
+    return FinishedRun(run, job, student, classes, adaptation)
 
 
 def _require_same_adaptation(run: Run, last: tf.keras.layers.Layer, adaptation: Adaptation | None) -> None:

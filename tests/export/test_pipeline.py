@@ -15,6 +15,7 @@ from scipy import special, stats
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.scores import outlier_score
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
+from envise_tf.errors import UserError
 from envise_tf.export.__main__ import main
 from envise_tf.export.bundle import load_bundle
 from envise_tf.export.golden import clear_images
@@ -230,9 +231,18 @@ def test_mistakes_are_one_line_and_leave_nothing(copied, capsys, tmp_path):
     assert not out.parent.exists()
 
 
-def test_an_export_that_fails_leaves_nothing(copied, capsys, tmp_path):
+def test_a_class_that_the_teacher_lacks_is_told_before_anything_is_converted(copied, capsys, tmp_path):
     classes = json.loads((copied / "classes.json").read_text())
     classes["teacher_classes"][0] = 70
     (copied / "classes.json").write_text(json.dumps(classes))
-    assert "class 70" in error_of(capsys, str(copied), "--out", str(tmp_path / "bundle"))
+    line = error_of(capsys, str(copied), "--out", str(tmp_path / "bundle"))
+    assert "classes.json has class 70 of the teacher, which has 10" in line
+
+
+def test_an_export_that_fails_leaves_nothing(copied, capsys, tmp_path, monkeypatch):
+    def failing(*arguments):
+        raise UserError("the last file cannot be made")
+
+    monkeypatch.setattr("envise_tf.export.pipeline.golden_answers", failing)
+    assert "the last file cannot be made" in error_of(capsys, str(copied), "--out", str(tmp_path / "bundle"))
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
