@@ -4,6 +4,7 @@
 # make package build the wheel and the sdist, check them, and try the wheel in an environment of its own: train,
 #              export, verify, in some five minutes; with another Python: make package PYTHON=python3.12
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
+# make android build and test the Kotlin library in export/android; needs Maven and a JDK from 17 on
 
 PYTHON ?= python3
 BIN = .venv/bin
@@ -11,7 +12,7 @@ BIN = .venv/bin
 TYPED = .venv/typed/envise_tf
 PACKAGE = build/package
 
-.PHONY: train test fast lint docs package typed
+.PHONY: train test fast lint docs package android typed
 
 train: .venv/installed
 	$(BIN)/python -m envise_tf.train --preset digits
@@ -40,6 +41,9 @@ package:
 	$(PACKAGE)/installed/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd $(PACKAGE) && installed/bin/envise train --preset digits --windows 1 --out run
 	cd $(PACKAGE) && installed/bin/envise export run --out bundle && installed/bin/envise export.verify bundle
+
+android:
+	cd export/android && mvn -q -B verify
 
 typed:
 	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)

@@ -1,0 +1,80 @@
+package envise
+
+import java.io.File
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.security.MessageDigest
+
+/**
+ * A bundle whose manifest and files have been checked.
+ *
+ * Responsible for what the bundle holds. Not for running a network.
+ */
+public class Bundle private constructor(public val manifest: Manifest, private val files: BundleFiles) {
+    /**
+     * Returns the golden images and answers.
+     *
+     * @throws EnviseException the file has changed since, or is no golden file.
+     */
+    public fun golden(): Golden = Golden.of(checkedContent(files, manifest.golden), manifest)
+
+    /** Returns the student's entry, of the built-in one or the binary one, which a bundle of a twin alone lacks. */
+    internal fun student(builtin: Boolean): StudentEntry =
+        if (builtin) manifest.builtinStudent
+        else manifest.student ?: throw NoSuchNetwork("student", manifest.files.map { it.name })
+
+    /** Returns a network's file for an interpreter, checked once more: it may have changed since. */
+    internal fun networkFile(file: FileEntry, runtime: Runtime): NetworkFile {
+        val content = checkedContent(files, file)
+        val direct = ByteBuffer.allocateDirect(content.size).order(ByteOrder.nativeOrder())
+        direct.put(content).rewind()
+        return NetworkFile(file.name, runtime, direct)
+    }
+
+    public companion object {
+        /**
+         * Returns the bundle in a folder or a ZIP archive, once every part of it has been checked.
+         *
+         * @throws EnviseException a file is missing or damaged, the manifest is none, or its parts do not fit together.
+         */
+        @JvmStatic
+        public fun load(place: File): Bundle =
+            load(if (place.isDirectory) BundleFiles.folder(place) else BundleFiles.zip(place))
+
+        /** As [load] of a file, from anywhere, such as the assets of an app. */
+        @JvmStatic
+        public fun load(files: BundleFiles): Bundle {
+            val content = files.read(MANIFEST, MOST_BYTES)
+            val manifest = Manifest.of(content)
+            val line = "${sha256(content)}  $MANIFEST\n".toByteArray()
+            if (!files.read(CHECKSUM, line.size + 1L).contentEquals(line)) throw UnvouchedManifest()
+            // Labels are needed for more than their checksum, and no file is read twice.
+            val contents = manifest.files.associateWith { entry ->
+                checkedContent(files, entry).takeIf { entry == manifest.labels }
+            }
+            checkLabels(contents.getValue(manifest.labels)!!.toString(Charsets.UTF_8), manifest.classNames)
+            return Bundle(manifest, files)
+        }
+    }
+}
+
+/** Of a file that is read into memory: what a ByteArray holds. */
+private const val MOST_BYTES = Int.MAX_VALUE - 8L
+
+private fun checkedContent(files: BundleFiles, entry: FileEntry): ByteArray {
+    val content = files.read(entry.name, minOf(entry.bytes + 1, MOST_BYTES))
+    if (content.size.toLong() != entry.bytes) {
+        val found = if (content.size > entry.bytes) "more than ${entry.bytes} bytes" else "${content.size} bytes"
+        throw DamagedFile(entry.name, found, "${entry.bytes} bytes")
+    }
+    val found = sha256(content)
+    if (found != entry.sha256) throw DamagedFile(entry.name, "$found as SHA-256", entry.sha256)
+    return content
+}
+
+private fun sha256(content: ByteArray) =
+    MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
+
+private fun checkLabels(written: String, names: List<String>) {
+    if (written != names.joinToString("") { "$it\n" }) throw WrongLabels(written.lines().count { it.isNotEmpty() }, names.size)
+}

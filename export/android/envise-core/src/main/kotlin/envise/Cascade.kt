@@ -1,0 +1,135 @@
+package envise
+
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+/**
+ * What a cascade says of one image.
+ *
+ * @property label in the teacher's classes, from 0.
+ * @property name of that class.
+ * @property byStudent whether the student answered; else the teacher did.
+ * @property score the student's, larger = more inlier; not a number where the student's logits are none.
+ */
+public data class Answer(val label: Int, val name: String, val byStudent: Boolean, val score: Float)
+
+/**
+ * What a cascade has done since it was made.
+ *
+ * @property answered images that the student answered.
+ * @property deferred images that it left to the teacher.
+ * @property studentMilliseconds that the student took for all images.
+ * @property teacherMilliseconds that the teacher took for those it answered, without loading it.
+ */
+public data class Statistics(
+    val answered: Int = 0,
+    val deferred: Int = 0,
+    val studentMilliseconds: Double = 0.0,
+    val teacherMilliseconds: Double = 0.0,
+)
+
+/**
+ * The cascade of a bundle: the student looks at every image, the teacher only at those that the student defers.
+ *
+ * Any thread may call it; images are answered one after the other, on the thread that brings them. The teacher is
+ * loaded when the first image is deferred.
+ *
+ * @param bundle which networks, and how they decide.
+ * @param loader makes an interpreter of a network's file.
+ * @param builtin true takes the student of stock operators, for apps without Larq Compute Engine.
+ * @throws EnviseException the bundle has no such student, or its file has changed.
+ */
+public class Cascade @JvmOverloads constructor(
+    public val bundle: Bundle,
+    private val loader: NetworkLoader,
+    builtin: Boolean = false,
+) : AutoCloseable {
+    private val manifest = bundle.manifest
+    private val entry = bundle.student(builtin)
+    private val square = CentralSquare(manifest.imageSize)
+    private val input = ByteBuffer.allocateDirect(square.bytes).order(ByteOrder.nativeOrder())
+    private val student = loader.load(bundle.networkFile(entry.file, entry.runtime))
+    private var teacher: Network? = null
+    private var isClosed = false
+
+    internal val isBuiltin: Boolean = builtin
+
+    /** Since the cascade was made. */
+    @get:Synchronized
+    public var statistics: Statistics = Statistics()
+        private set
+
+    /** Returns the answer for a photograph or camera frame, of which the upright central square is looked at. */
+    public fun classify(picture: Picture): Answer = classify(square.of(picture))
+
+    /**
+     * Returns the answer for an image of the networks' own size.
+     *
+     * @param image size * size * 3 bytes, RGB, 0..255, row by row.
+     * @throws EnviseException the image has another size, a network gives something else than the manifest says, or the
+     *     teacher's logits are no numbers.
+     */
+    @Synchronized
+    public fun classify(image: ByteArray): Answer {
+        check(!isClosed) { "the cascade is closed" }
+        if (image.size != square.bytes) {
+            throw WrongImage("${image.size} bytes", "${square.bytes}: RGB of ${manifest.imageSize} x ${manifest.imageSize} pixels")
+        }
+        (input.clear() as ByteBuffer).put(image)
+        val (logits, score) = askStudent()
+        if (isDeferred(logits, score, entry.thresholds)) {
+            val label = askTeacher().indexOfLargest()
+            statistics = statistics.run { copy(deferred = deferred + 1) }
+            return answer(label, false, score)
+        }
+        statistics = statistics.run { copy(answered = answered + 1) }
+        return answer(manifest.teacherClasses[logits.indexOfLargest()], true, score)
+    }
+
+    /** Gives both interpreters' memory back; waits for an image that is being answered. */
+    @Synchronized
+    override fun close() {
+        if (isClosed) return
+        isClosed = true
+        student.close()
+        teacher?.close()
+    }
+
+    private fun answer(label: Int, byStudent: Boolean, score: Float) =
+        Answer(label, manifest.classNames[label], byStudent, score)
+
+    /** Returns the student's logits and score. */
+    private fun askStudent(): Pair<FloatArray, Float> {
+        val (outputs, milliseconds) = timed { run(student) }
+        statistics = statistics.run { copy(studentMilliseconds = studentMilliseconds + milliseconds) }
+        val logits = outputs.output(entry.logitsOutput, manifest.teacherClasses.size, entry.file)
+        val score = outputs.output(entry.scoreOutput, 1, entry.file).single()
+        return Pair(logits, if (logits.any { it.isNaN() }) Float.NaN else score)
+    }
+
+    /** Returns the teacher's logits, adapted where the manifest says how. */
+    private fun askTeacher(): FloatArray {
+        val entry = manifest.teacher
+        val network = teacher ?: loader.load(bundle.networkFile(entry.file, entry.runtime)).also { teacher = it }
+        val (outputs, milliseconds) = timed { run(network) }
+        statistics = statistics.run { copy(teacherMilliseconds = teacherMilliseconds + milliseconds) }
+        val logits = outputs.output(entry.logitsOutput, manifest.classNames.size, entry.file)
+        if (logits.any { it.isNaN() }) throw NotNumbers(entry.file.name)
+        return manifest.adaptation?.adapted(logits) ?: logits
+    }
+
+    private fun run(network: Network): List<FloatArray> {
+        input.rewind()
+        return network.run(input)
+    }
+}
+
+private fun List<FloatArray>.output(index: Int, numbers: Int, file: FileEntry): FloatArray =
+    getOrNull(index)?.takeIf { it.size == numbers }
+        ?: throw WrongNetwork(file.name, "outputs of ${map { it.size }} numbers", "$numbers at index $index")
+
+private inline fun <T> timed(work: () -> T): Pair<T, Double> {
+    val begun = System.nanoTime()
+    val done = work()
+    return Pair(done, (System.nanoTime() - begun) / 1e6)
+}
