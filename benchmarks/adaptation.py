@@ -399,7 +399,7 @@ class Task:
             callbacks: of Keras.
         """
         distiller = Distiller(student, self.job.teacher.model, self.classes, self.job.objectives)
-        distiller.compile(adam_for(student, rate))
+        distiller.compile(adam_for(distiller, rate))
         first = distiller.evaluate(self._held_back, verbose=0, return_dict=True)["agreement"]
         entries = training.fitted(
             distiller,

@@ -56,9 +56,18 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from envise_tf.deferral.threshold import threshold_on as threshold_on
     from envise_tf.distillation.distiller import Distiller as Distiller
     from envise_tf.distillation.distiller import adam_for as adam_for
+    from envise_tf.distillation.objectives.amc import Amc as Amc
+    from envise_tf.distillation.objectives.amd import Amd as Amd
+    from envise_tf.distillation.objectives.attention_transfer import AttentionTransfer as AttentionTransfer
     from envise_tf.distillation.objectives.attention_triplet import AttentionTriplet as AttentionTriplet
+    from envise_tf.distillation.objectives.deep_gambler import DeepGambler as DeepGambler
+    from envise_tf.distillation.objectives.embedding_triplet import EmbeddingTriplet as EmbeddingTriplet
     from envise_tf.distillation.objectives.hard_label import HardLabel as HardLabel
+    from envise_tf.distillation.objectives.hint import Hint as Hint
+    from envise_tf.distillation.objectives.mix_kd import MixKd as MixKd
+    from envise_tf.distillation.objectives.mixed_label import MixedLabel as MixedLabel
     from envise_tf.distillation.objectives.objective import Objective as Objective
+    from envise_tf.distillation.objectives.orthogonal_sphere import OrthogonalSphere as OrthogonalSphere
     from envise_tf.distillation.objectives.soft_label import SoftLabel as SoftLabel
     from envise_tf.distillation.training import cosine_rate as cosine_rate
     from envise_tf.errors import UserError as UserError
@@ -117,6 +126,15 @@ _HOMES = {
     "AttentionTriplet": "distillation.objectives.attention_triplet",
     "HardLabel": "distillation.objectives.hard_label",
     "SoftLabel": "distillation.objectives.soft_label",
+    "Amc": "distillation.objectives.amc",
+    "Amd": "distillation.objectives.amd",
+    "AttentionTransfer": "distillation.objectives.attention_transfer",
+    "DeepGambler": "distillation.objectives.deep_gambler",
+    "EmbeddingTriplet": "distillation.objectives.embedding_triplet",
+    "Hint": "distillation.objectives.hint",
+    "MixKd": "distillation.objectives.mix_kd",
+    "MixedLabel": "distillation.objectives.mixed_label",
+    "OrthogonalSphere": "distillation.objectives.orthogonal_sphere",
     # What both networks say of held-back images
     "Observer": "deferral.scores.outputs",
     "Outputs": "deferral.scores.outputs",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import larq
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.distillation.objectives import Evidence, Objective
+from envise_tf.distillation.objectives import Evidence, Objective, Shapes
 from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import HeadPass
@@ -26,7 +26,15 @@ class _Network:
     halves: Split
 
     def __call__(self, images: tf.Tensor, training: bool) -> HeadPass:
-        return HeadPass(self.halves.head, self.halves.trunk(images, training=training), training=training)
+        *stages, features = tf.nest.flatten(self.halves.trunk(images, training=training))
+        return HeadPass(self.halves.head, features, training, stages)
+
+    @property
+    def shapes(self) -> Shapes:
+        *stages, _ = self.halves.trunk.outputs
+        *embedding, logits = self.halves.head.outputs
+        width = embedding[0].shape[-1] if embedding else 0
+        return Shapes(logits.shape[-1], tuple(stage.shape for stage in stages), width)
 
 
 class Distiller(tf.keras.Model):
@@ -48,6 +56,10 @@ class Distiller(tf.keras.Model):
     A file written by `save` or `save_weights` holds student and teacher; a loaded distiller has to be compiled anew.
     TensorFlow's checkpoints, and so `BackupAndRestore`, hold the student and the state of its training instead.
 
+    Attributes:
+        companions: the layers that some objectives train or remember with, by the objective's name. They are saved with
+            the distiller and not with the student.
+
     Args:
         student: classifier with len(classes) logits; trained in place.
         teacher: classifier with logits or probabilities; frozen, in inference mode.
@@ -56,7 +68,7 @@ class Distiller(tf.keras.Model):
 
     Raises:
         UserError: one of the networks cannot be split into trunk and head, see `networks.split`; or the student has
-            another number of logits.
+            another number of logits; or an objective cannot be used with these networks.
     """
 
     def __init__(
@@ -76,10 +88,15 @@ class Distiller(tf.keras.Model):
         self.student = student
         self._objectives = dict(objectives)
         teacher.trainable = False
-        self._teacher = _Network(teacher, split(teacher))
-        self._student = _Network(student, split(student))
+        needs = {need for objective in self._objectives.values() for need in objective.needs}
+        asked = {"stages": "stages" in needs, "embedding": "embedding" in needs}
+        self._teacher = _Network(teacher, split(teacher, **asked))
+        self._student = _Network(student, split(student, **asked))
         self._classes = tf.constant(classes, tf.int64)
         self._student_class = tf.constant(student_class_of(classes, teacher.output_shape[-1]))
+        shapes = self._student.shapes, self._teacher.shapes
+        made = {name: objective.companion(*shapes) for name, objective in self._objectives.items()}
+        self.companions = {name: companion for name, companion in made.items() if companion is not None}
         figures = [name for each in self._objectives.values() for name in each.figures]
         # Created here and not when first needed: in a step, each replica would create its own.
         self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", *self._objectives, *figures, "agreement")}
@@ -89,11 +106,11 @@ class Distiller(tf.keras.Model):
         """Prepares the distiller for `fit` and `evaluate`.
 
         Args:
-            optimizer: any of Keras; None is `adam_for` the student.
+            optimizer: any of Keras; None is `adam_for` the distiller.
             jit_compile: whether XLA compiles the step; on processors the step takes about twice as long then.
             options: such as `run_eagerly` and `steps_per_execution`. The objectives are the loss: none is to be given.
         """
-        super().compile(optimizer or adam_for(self.student), jit_compile=jit_compile, **options)
+        super().compile(optimizer or adam_for(self), jit_compile=jit_compile, **options)
 
     def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.student(images, training=training)
@@ -109,9 +126,9 @@ class Distiller(tf.keras.Model):
         teacher = self._teacher(images, training=False)
         with tf.GradientTape() as tape:
             student = self._student(images, training=True)
-            evidence = self._evidence(student, teacher)
+            evidence = self._evidence(student, teacher, is_training=True)
             losses = self._terms(evidence)
-        variables = self.student.trainable_variables
+        variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(losses["loss"], variables), variables, strict=True))
         agreement = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
         return self._logged(_of_the_whole_batch(losses)) | self._logged({"agreement": agreement[0]}, agreement[1])
@@ -163,10 +180,12 @@ class Distiller(tf.keras.Model):
         """Reads the teacher's weights from such a file."""
         self._teacher.model.set_weights([store[f"teacher_{number}"] for number in range(len(store.keys()))])
 
-    def _evidence(self, student: HeadPass, teacher: HeadPass) -> Evidence:
+    def _evidence(self, student: HeadPass, teacher: HeadPass, is_training: bool = False) -> Evidence:
         pseudo_label, is_known = self._pseudo_label(teacher.logits)
         teacher_logits = tf.gather(teacher.logits, self._classes, axis=1)
-        return Evidence(student, teacher, self._classes, teacher_logits, pseudo_label, is_known)
+        return Evidence(
+            student, teacher, self._classes, teacher_logits, pseudo_label, is_known, is_training=is_training
+        )
 
     def _pseudo_label(self, teacher_logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         label = tf.gather(self._student_class, tf.argmax(teacher_logits, axis=-1))
@@ -176,7 +195,7 @@ class Distiller(tf.keras.Model):
         """Returns the total under "loss", the loss of each objective by its name, and the objectives' figures."""
         losses, figures = {}, {}
         for name, objective in self._objectives.items():
-            losses[name], more = objective(evidence)
+            losses[name], more = objective(replace(evidence, companion=self.companions.get(name)))
             figures.update(more)
         total = sum(self._objectives[name].weight * loss for name, loss in losses.items())
         return {"loss": total, **losses, **figures}
@@ -214,19 +233,19 @@ def agreement_of(logits: tf.Tensor, pseudo_label: tf.Tensor, is_known: tf.Tensor
     return tf.math.divide_no_nan(tf.reduce_sum(agrees * known), count), count
 
 
-def adam_for(student: tf.keras.Model, rate: Any = 1e-3, binary_rate: Any = None) -> tf.keras.optimizers.Optimizer:
-    """Returns one Adam for a student's binary kernels and another for all its other variables [Kingma and Ba 2015].
+def adam_for(network: tf.keras.Model, rate: Any = 1e-3, binary_rate: Any = None) -> tf.keras.optimizers.Optimizer:
+    """Returns one Adam for the binary kernels and another for all other trained variables [Kingma and Ba 2015].
 
     A binary kernel counts by its sign alone, so its latent weights want a rate of their own; Larq's constraint clips
     them to -1..1 after each step, beyond which the sign's gradient is zero.
 
     Args:
-        student: may have no binary kernel.
+        network: a distiller, or its student where no objective has a companion to train; may have no binary kernel.
         rate: learning rate or schedule.
         binary_rate: of the binary kernels; None takes `rate`.
     """
-    kernels = [variable for variable in student.trainable_variables if is_binary(variable)]
-    others = [variable for variable in student.trainable_variables if not is_binary(variable)]
+    kernels = [variable for variable in network.trainable_variables if is_binary(variable)]
+    others = [variable for variable in network.trainable_variables if not is_binary(variable)]
     if not kernels:
         return _adam(rate, others)
     binary = _adam(rate if binary_rate is None else binary_rate, kernels)

@@ -75,7 +75,7 @@ class Learner:
         self._rate = tf.Variable(rate, trainable=False, dtype=tf.float32)
         self._seed, self.steps = seed, 0
         distiller = Distiller(student, teacher, classes, objectives)
-        distiller.compile(adam_for(student, lambda: self._rate))
+        distiller.compile(adam_for(distiller, lambda: self._rate))
         options = vars(augmentation)
 
         def step(images: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -136,6 +136,7 @@ class Learner:
         """Returns all that `restore` needs as plain values and arrays."""
         return {
             "student": self.student.get_weights(),
+            "companions": {name: layer.get_weights() for name, layer in self._distiller.companions.items()},
             "optimizer": [variable.numpy() for variable in self._distiller.optimizer.weights],
             "metrics": [metric.get_weights() for metric in self._distiller.metrics],
             "rate": self.rate,
@@ -145,6 +146,8 @@ class Learner:
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Makes this the learner, of the same arguments, that `snapshot` was taken of."""
         self.student.set_weights(snapshot["student"])
+        for name, layer in self._distiller.companions.items():
+            layer.set_weights(snapshot["companions"][name])
         for variable, value in zip(self._distiller.optimizer.weights, snapshot["optimizer"], strict=True):
             variable.assign(value)
         for metric, weights in zip(self._distiller.metrics, snapshot["metrics"], strict=True):

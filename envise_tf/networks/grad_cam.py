@@ -12,9 +12,12 @@ the trunk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from envise_tf.errors import UserError
+from envise_tf.networks.graph import Fork
 from envise_tf.networks.split import Split, split
 
 SMALLEST_NORM = 1e-6
@@ -23,29 +26,51 @@ direction grows as one over the norm."""
 
 
 class HeadPass:
-    """One pass of a head over features, which yields the logits and then attention maps of any classes.
+    """One pass of a network: its logits, then attention maps of any classes, and what else its halves returned.
 
     It holds the intermediate results of the head in memory: let go of it when the training step ends. It does not
-    run the trunk, and does not know which classes matter.
-
-    Attributes:
-        logits: (batch, classes), what the head returned.
+    run the trunk, and does not know which classes matter. Any number of readers may differentiate what they are given.
     """
 
-    def __init__(self, head: tf.keras.Model, features: tf.Tensor, training: bool = False) -> None:
+    def __init__(
+        self, head: tf.keras.Model, features: tf.Tensor, training: bool = False, stages: Sequence[tf.Tensor] = ()
+    ) -> None:
         """Runs the head once.
 
         Args:
             head: features -> logits (batch, classes), as in `networks.split.Split`.
             features: floating point (batch, height, width, channels), as the trunk returned them.
             training: the mode in which the head runs (dropout, batch normalisation).
+            stages: the features of each stage, if the trunk returned them.
         """
         self._features = features
         # Persistent, for a gradient per class; it follows the features alone, variables are the outer tape's business.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(features)
-            self.logits = head(features, training=training)
+            *embedding, self._logits = tf.nest.flatten(head(features, training=training))
         self._tape = tape
+        self._logits_fork = Fork(self._logits)
+        self._stage_forks = [Fork(stage) for stage in stages]
+        self._embedding_forks = [Fork(_averaged(each)) for each in embedding]
+
+    @property
+    def logits(self) -> tf.Tensor:
+        """(batch, classes), what the head returned."""
+        return self._logits_fork()
+
+    @property
+    def stages(self) -> list[tf.Tensor]:
+        """The features of each stage, floating point (batch, height, width, channels), the last stage at the end."""
+        return [fork() for fork in self._stage_forks]
+
+    @property
+    def embedding(self) -> tf.Tensor:
+        """The penultimate features, floating point (batch, d): what the last layer with a kernel saw.
+
+        A map is averaged over its positions.
+        """
+        (fork,) = self._embedding_forks
+        return fork()
 
     def attention(self, classes: tf.Tensor) -> tf.Tensor:
         """Returns the Grad-CAM maps of K classes per image (Selvaraju et al. 2017, eq. 1 and 2).
@@ -68,8 +93,12 @@ class HeadPass:
 
     def _slopes(self, classes: tf.Tensor) -> tf.Tensor:
         """Returns d y_c / d F (batch, height, width, channels) of one class (batch,) per image."""
-        chosen = tf.one_hot(classes, self.logits.shape[-1], dtype=self.logits.dtype)
-        return _at_least_float32(self._tape.gradient(self.logits, self._features, output_gradients=chosen))
+        chosen = tf.one_hot(classes, self._logits.shape[-1], dtype=self._logits.dtype)
+        return _at_least_float32(self._tape.gradient(self._logits, self._features, output_gradients=chosen))
+
+
+def _averaged(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(values, axis=[1, 2]) if values.shape.rank == 4 else values
 
 
 def _at_least_float32(values: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ graph, its `layer.output` and its saved form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,10 +67,38 @@ class Graph:
 
     def run(self, start: tf.Tensor, training: bool | None) -> tf.Tensor:
         """Returns the value at the end for a value at the start."""
+        return self.run_tapped(start, training, ())[-1]
+
+    def run_tapped(self, start: tf.Tensor, training: bool | None, taps: Collection[int]) -> list[tf.Tensor]:
+        """Returns the values in the slots `taps`, in the order in which the calls make them, then that at the end."""
         values = {self.start: start}
+        tapped = [_forked(values, self.start)] if self.start in taps else []
         for call in self.calls:
             call.run(values, training)
-        return values[self.end]
+            tapped += [_forked(values, value.slot) for value in call.outputs if value.slot in taps]
+        return [*tapped, values[self.end]]
+
+
+def _forked(values: dict[int, tf.Tensor], slot: int) -> tf.Tensor:
+    """Returns a value for another reader than the calls that come; no gradient becomes a sum of three, see `Fork`."""
+    fork = Fork(values[slot])
+    values[slot] = fork()
+    return fork()
+
+
+class Fork:
+    """Hands one tensor to any number of readers, each of whom may read it twice.
+
+    TensorFlow adds up the gradients of three readers in the order of the buffers that happen to be free, so that no
+    two trainings are alike. Here each reader's gradient is added to the sum of those after it: always two at a time.
+    """
+
+    def __init__(self, value: tf.Tensor) -> None:
+        self._rest = value
+
+    def __call__(self) -> tf.Tensor:
+        value, self._rest = tf.identity(self._rest), tf.identity(self._rest)
+        return value
 
 
 def unrolled(model: tf.keras.Model) -> Graph:

@@ -11,7 +11,7 @@ models come in many dresses, so the cut is made on the graph of layer calls, not
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class Split:
     head: tf.keras.Model
 
 
-def split(model: tf.keras.Model) -> Split:
+def split(model: tf.keras.Model, stages: bool = False, embedding: bool = False) -> Split:
     """Returns the trunk and the head of a Keras classifier with channels-last feature maps.
 
     The features are the last feature map that all paths go through, so batch normalisation, activation and pooling
@@ -48,10 +48,14 @@ def split(model: tf.keras.Model) -> Split:
     Args:
         model: functional or sequential, with models nested in it to any depth; one image input; one output
             (batch, classes), either logits or their softmax. A softmax inside a Lambda or a custom layer is not seen.
+        stages: whether the trunk returns a list: the features of each stage, then once more those of the last. A stage
+            is a size of the grid; its features are the last map of that size that all paths go through.
+        embedding: whether the head returns a list: what the last layer with a kernel sees, then the logits.
 
     Raises:
         UserError: the model has no graph of layers, several inputs or outputs, an output of another rank, a last
-            activation that is neither linear nor softmax, or no convolutional feature map.
+            activation that is neither linear nor softmax, or no convolutional feature map; or `embedding` is asked of
+            a head without a layer that has a kernel.
     """
     graph = unrolled(model)
     check_output(model)
@@ -61,36 +65,40 @@ def split(model: tf.keras.Model) -> Split:
     head = Graph(graph.calls[before:], features.slot, graph.end)
     image = model.inputs[0]
     return Split(
-        trunk=_as_model(trunk, image.shape, image.dtype, name="trunk"),
-        head=_as_model(head, features.shape, features.dtype, name="head"),
+        trunk=_as_model(trunk, image.shape, image.dtype, "trunk", _stage_slots(trunk) if stages else ()),
+        head=_as_model(head, features.shape, features.dtype, "head", _embedding_slots(head) if embedding else ()),
     )
 
 
 class _Replay(tf.keras.layers.Layer):
     """Runs a part of the graph, and owns the layers of that part so that their variables are found."""
 
-    def __init__(self, graph: Graph, **kwargs: Any) -> None:
+    def __init__(self, graph: Graph, taps: Collection[int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self._graph = graph
+        self._graph, self._taps = graph, frozenset(taps)
         self._shared_layers = list({id(call.layer): call.layer for call in graph.calls}.values())
         self.built = True
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self._graph.run(inputs, training)
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor | list[tf.Tensor]:
+        values = self._graph.run_tapped(inputs, training, self._taps)
+        values[-1] = self._last(values[-1])
+        return values if self._taps else values[-1]
+
+    def _last(self, value: tf.Tensor) -> tf.Tensor:
+        return value
 
 
 class _ReplayToLogits(_Replay):
     """The same for the head: half-precision logits become float32, for the sake of every softmax to come."""
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        logits = super().call(inputs, training)
+    def _last(self, logits: tf.Tensor) -> tf.Tensor:
         return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
 
 
-def _as_model(graph: Graph, shape: tf.TensorShape, dtype: tf.DType, name: str) -> tf.keras.Model:
+def _as_model(graph: Graph, shape: tf.TensorShape, dtype: tf.DType, name: str, taps: Collection[int]) -> tf.keras.Model:
     inputs = tf.keras.Input(shape=shape[1:], batch_size=shape[0], dtype=dtype)
     layer = _ReplayToLogits if name == "head" else _Replay
-    return tf.keras.Model(inputs, layer(graph, name=f"{name}_layers")(inputs), name=name)
+    return tf.keras.Model(inputs, layer(graph, taps, name=f"{name}_layers")(inputs), name=name)
 
 
 def check_output(model: tf.keras.Model) -> None:
@@ -208,6 +216,27 @@ def _cut(graph: Graph, model: tf.keras.Model) -> tuple[int, Value]:
             "and output, and attention maps need one; give a convolutional classifier, or larger images"
         )
     return found
+
+
+def _stage_slots(trunk: Graph) -> list[int]:
+    """Returns where the last feature map of each size of the grid is, that of the trunk's end among them."""
+    maps = [value for _, value in _bottlenecks(trunk)]
+    maps += [value for value in trunk.calls[-1].outputs if value.slot == trunk.end]
+    first = next(at for at, call in enumerate(trunk.calls) if _has_kernel(call.layer))
+    made = {value.slot for call in trunk.calls[first:] for value in call.outputs}
+    last = {tuple(value.shape[1:3]): value.slot for value in maps if value.slot in made and _is_map(value.shape)}
+    return list(last.values())
+
+
+def _embedding_slots(head: Graph) -> list[int]:
+    """Returns where the penultimate features are: the input of the last layer with a kernel."""
+    for call in reversed(head.calls):
+        if any(weight.shape.rank in (2, 4) for weight in call.layer.weights) and len(call.inputs) == 1:
+            return list(call.inputs)
+    raise UserError(
+        "a network has no penultimate features: expected a dense layer or a convolution after its last feature map; "
+        "leave out the objectives that compare them"
+    )
 
 
 def _bottlenecks(graph: Graph) -> Iterator[tuple[int, Value]]:

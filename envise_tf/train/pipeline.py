@@ -255,7 +255,7 @@ def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: l
     )
     with replicas.scope():
         distiller = Distiller(student, teacher, classes, job.objectives)
-        distiller.compile(adam_for(student, rate, binary_rate))
+        distiller.compile(adam_for(distiller, rate, binary_rate))
     return distiller
 
 

@@ -1,11 +1,13 @@
 """The distiller: what a step changes and what it leaves alone, and that no label can reach the student."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from envise_tf.distillation.distiller import Distiller, adam_for, agreement_of, student_class_of
-from envise_tf.distillation.objectives import objective
+from envise_tf.distillation.objectives import OBJECTIVES, Objective, objective
 from envise_tf.errors import UserError
 from envise_tf.images.digits import Digits
 from envise_tf.images.windows import Augmentation, Stream
@@ -346,3 +348,66 @@ def test_labels_never_reach_the_student():
     assert (right.numpy() != wrong.numpy()).mean() > 0.5
     for one, other in zip(student_from(Digits()), student_from(MislabelledDigits()), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# --- What objectives ask for ------------------------------------------------------------------------------------------
+
+EACH = [{name: {}} for name in OBJECTIVES]
+ALL = {name: {} for name in OBJECTIVES} | {"amd": {"local_share": 0.2}}
+
+
+@pytest.mark.parametrize("options", [*EACH, {"amd": {"local_share": 0.2}}, ALL], ids=lambda options: "-".join(options))
+def test_each_objective_moves_the_student_and_no_gradient_is_a_sum_of_three(options):
+    distiller, images = staged_distiller(**options), coloured([0, 2, 1, 2, 0, 0])
+    before = distiller.student.get_weights()
+    distiller.train_on_batch(images)
+    assert all(np.isfinite(value) for value in figures(distiller).values())
+    assert any(not np.array_equal(a, b) for a, b in zip(before, distiller.student.get_weights(), strict=True))
+    nodes = tf.function(distiller.train_step).get_concrete_function(images).graph.get_operations()
+    assert {len(node.inputs) for node in nodes if node.type == "AddN"} <= {2}
+
+
+def staged_distiller(**options):
+    student = residual_student(SIZE, 2, (32, 32), (1, 1))
+    return compiled(Distiller(student, colour_teacher(), CLASSES, objectives(**options)), 0.01, 0.01)
+
+
+def test_companions_are_trained_and_saved_with_the_distiller_alone(tmp_path):
+    tf.keras.utils.set_random_seed(8)
+    distiller = staged_distiller(**ALL)
+    assert distiller.student.count_params() == residual_student(SIZE, 2, (32, 32), (1, 1)).count_params()
+    first = {name: layer.get_weights() for name, layer in distiller.companions.items()}
+    assert set(first) == {"amc", "deep_gambler", "embedding_triplet", "hint"}
+    distiller.fit(IMAGES, batch_size=9, epochs=2, verbose=0)
+    for name, layer in distiller.companions.items():
+        assert any(not np.array_equal(a, b) for a, b in zip(first[name], layer.get_weights(), strict=True)), name
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = tf.keras.models.load_model(tmp_path / "distiller.keras")
+    loaded.compile()
+    before, after = (each.evaluate(IMAGES, verbose=0, return_dict=True) for each in (distiller, loaded))
+    assert after == pytest.approx(before, rel=1e-4)
+    assert loaded.companions["amc"].get_weights() == [2.0]  # steps, and none by evaluation
+
+
+def test_an_objective_that_does_not_suit_the_networks_is_refused_before_training():
+    with pytest.raises(UserError, match="16 blocks of a student with 8 penultimate features"):
+        Distiller(plain_student(), colour_teacher(), CLASSES, objectives(orthogonal_sphere={}))
+
+
+@dataclass(frozen=True)
+class Seen(Objective):
+    needs = ("embedding",)
+
+    def __call__(self, evidence):
+        assert not evidence.student.stages  # nobody needs them
+        return tf.reduce_sum(evidence.student.embedding) + tf.reduce_sum(evidence.teacher.embedding), {}
+
+
+def test_the_embedding_is_what_the_last_dense_layer_sees():
+    student, teacher = plain_student(), colour_teacher()
+    distiller = Distiller(student, teacher, CLASSES, {"seen": Seen()})
+    distiller.compile()
+    parts = [tf.keras.Model(each.inputs, each.layers[-1].input)(IMAGES) for each in (student, teacher)]
+    expected = sum(float(tf.reduce_sum(part)) for part in parts)
+    found = distiller.evaluate(tf.data.Dataset.from_tensors(IMAGES), verbose=0, return_dict=True)
+    assert found["seen"] == pytest.approx(expected, rel=1e-5)

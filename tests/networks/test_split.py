@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.networks.split import split
+from envise_tf.networks.students import residual_student
 
 pytestmark = pytest.mark.slow
 
@@ -329,3 +330,38 @@ def test_what_cannot_be_cut_is_refused_in_one_line(make, message):
     with pytest.raises(UserError, match=message) as error:
         split(make())
     assert "\n" not in str(error.value)
+
+
+# --- Stages and the penultimate features ------------------------------------------------------------------------------
+
+
+def test_stages_and_embedding_beside_the_same_features_and_logits():
+    model = residual_student(32, 5, (32, 64), (2, 1))
+    plain, tapped = split(model), split(model, stages=True, embedding=True)
+    images = tf.constant(np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+    features = plain.trunk(images)
+    *stages, last = tapped.trunk(images)
+    assert [tuple(stage.shape) for stage in stages] == [(3, 32, 32, 32), (3, 16, 16, 64)]
+    first = next(layer for layer in model.layers if isinstance(layer, tf.keras.layers.AveragePooling2D)).input
+    np.testing.assert_array_equal(stages[0], tf.keras.Model(model.inputs, first)(images))
+    np.testing.assert_array_equal(stages[1], features)
+    np.testing.assert_array_equal(last, features)
+    embedding, logits = tapped.head(features)
+    np.testing.assert_array_equal(logits, plain.head(features))
+    np.testing.assert_array_equal(embedding, tf.keras.Model(model.inputs, model.get_layer("pool").output)(images))
+
+
+def test_the_penultimate_features_of_a_classifier_with_an_activation_and_a_layer_without_kernel_at_its_end():
+    image = tf.keras.Input((8, 8, 3))
+    x = layers.Dense(7)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image)))
+    model = tf.keras.Model(image, layers.Softmax()(layers.Dropout(0.5)(layers.Dense(5)(x))))
+    embedding, logits = split(model, embedding=True).head.outputs
+    assert (embedding.shape[-1], logits.shape[-1]) == (7, 5)
+
+
+def test_a_head_without_a_kernel_has_no_penultimate_features():
+    image = tf.keras.Input((8, 8, 3))
+    model = tf.keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image)))
+    assert split(model).head.output_shape == (None, 4)
+    with pytest.raises(UserError, match="no penultimate features"):
+        split(model, embedding=True)

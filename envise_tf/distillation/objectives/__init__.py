@@ -8,17 +8,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from envise_tf.distillation.objectives.amc import Amc
+from envise_tf.distillation.objectives.amd import Amd
+from envise_tf.distillation.objectives.attention_transfer import AttentionTransfer
 from envise_tf.distillation.objectives.attention_triplet import AttentionTriplet
+from envise_tf.distillation.objectives.deep_gambler import DeepGambler
+from envise_tf.distillation.objectives.embedding_triplet import EmbeddingTriplet
 from envise_tf.distillation.objectives.hard_label import HardLabel
-from envise_tf.distillation.objectives.objective import Evidence, Objective
+from envise_tf.distillation.objectives.hint import Hint
+from envise_tf.distillation.objectives.mix_kd import MixKd
+from envise_tf.distillation.objectives.mixed_label import MixedLabel
+from envise_tf.distillation.objectives.objective import Evidence, Objective, Shapes
+from envise_tf.distillation.objectives.orthogonal_sphere import OrthogonalSphere
 from envise_tf.distillation.objectives.soft_label import SoftLabel
 from envise_tf.registry import made
 
-__all__ = ["OBJECTIVES", "AttentionTriplet", "Evidence", "HardLabel", "Objective", "SoftLabel", "objective"]
+__all__ = [
+    "OBJECTIVES",
+    "Amc",
+    "Amd",
+    "AttentionTransfer",
+    "AttentionTriplet",
+    "DeepGambler",
+    "EmbeddingTriplet",
+    "Evidence",
+    "HardLabel",
+    "Hint",
+    "MixKd",
+    "MixedLabel",
+    "Objective",
+    "OrthogonalSphere",
+    "Shapes",
+    "SoftLabel",
+    "objective",
+]
 
 OBJECTIVES: dict[str, type[Objective]] = {
+    "amc": Amc,
+    "amd": Amd,
+    "attention_transfer": AttentionTransfer,
     "attention_triplet": AttentionTriplet,
+    "deep_gambler": DeepGambler,
+    "embedding_triplet": EmbeddingTriplet,
     "hard_label": HardLabel,
+    "hint": Hint,
+    "mix_kd": MixKd,
+    "mixed_label": MixedLabel,
+    "orthogonal_sphere": OrthogonalSphere,
     "soft_label": SoftLabel,
 }
 """All objectives, by the names that settings give them."""

@@ -6,13 +6,31 @@ import abc
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import tensorflow as tf
 
 from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import HeadPass
+
+Need = Literal["stages", "embedding"]
+"""What of both networks an objective may ask for beside logits and attention maps."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is known of a network before it has seen an image.
+
+    Attributes:
+        classes: number of its logits.
+        stages: (batch, height, width, channels) of each stage, empty unless an objective needs them.
+        embedding: number of penultimate features, 0 unless an objective needs them.
+    """
+
+    classes: int
+    stages: tuple[tf.TensorShape, ...] = ()
+    embedding: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,10 @@ class Evidence:
         pseudo_label: int64 (batch,), the student's class that the teacher predicts; 0 where it has none.
         is_known: bool (batch,), whether the class that the teacher predicts is one of the student's. The others
             teach nothing: the cascade should defer such images, not answer them with confidence.
+        companion: the objective's own, as its method of that name made it; None where it has none.
+        is_training: whether the batch is learned from, so that a companion may remember it.
+
+    `student` and `teacher` also have `stages` and `embedding` (see `HeadPass`) where some objective needs them.
     """
 
     student: HeadPass
@@ -35,6 +57,8 @@ class Evidence:
     teacher_logits: tf.Tensor
     pseudo_label: tf.Tensor
     is_known: tf.Tensor
+    companion: tf.keras.layers.Layer | None = None
+    is_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,12 +69,14 @@ class Objective(abc.ABC):
 
     Attributes:
         figures: the names of the scalars that are logged beside the loss.
+        needs: what it asks for beside logits and attention maps: "stages", "embedding".
 
     Args:
         weight: what the term is multiplied with in the total.
     """
 
     figures: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
 
     weight: float = 1.0
 
@@ -66,6 +92,18 @@ class Objective(abc.ABC):
     def from_config(cls, config: Mapping[str, Any]) -> Objective:
         """Returns the objective of these options."""
         return cls(**config)
+
+    def companion(self, student: Shapes, teacher: Shapes) -> tf.keras.layers.Layer | None:
+        """Returns a built float32 layer that goes with the student while it is trained; None, the rule, for none.
+
+        Its trainable weights are trained with the student's, its others are the objective's memory. Checkpoints hold
+        both; the student that is saved and exported has neither. To be the same in every run, it draws its first
+        weights with a seed of its own.
+
+        Raises:
+            UserError: the objective cannot be used with these networks.
+        """
+        return None
 
     @abc.abstractmethod
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
