@@ -12,6 +12,8 @@ from envise_tf.evaluate.__main__ import main
 
 WIDTHS = pytest.mark.parametrize("width", [390, 1280, 1920], ids=["phone", "screen", "wide"])
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["digits_run", "unlabelled_run"], ids=["labels", "no labels"])
 def report(request):
