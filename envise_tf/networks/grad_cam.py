@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.networks.graph import Fork
+from envise_tf.networks.precision import at_least_float32
 from envise_tf.networks.split import Split, split
 
 SMALLEST_NORM = 1e-6
@@ -89,20 +90,16 @@ class HeadPass:
             # TensorFlow adds up in the order of the buffers that happen to be free: no two trainings were alike.
             slopes = tf.vectorized_map(self._slopes, tf.transpose(classes))
         channel_weights = tf.reduce_mean(slopes, axis=[2, 3])
-        return tf.nn.relu(tf.einsum("kbc,bhwc->bkhw", channel_weights, _at_least_float32(self._features)))
+        return tf.nn.relu(tf.einsum("kbc,bhwc->bkhw", channel_weights, at_least_float32(self._features)))
 
     def _slopes(self, classes: tf.Tensor) -> tf.Tensor:
         """Returns d y_c / d F (batch, height, width, channels) of one class (batch,) per image."""
         chosen = tf.one_hot(classes, self._logits.shape[-1], dtype=self._logits.dtype)
-        return _at_least_float32(self._tape.gradient(self._logits, self._features, output_gradients=chosen))
+        return at_least_float32(self._tape.gradient(self._logits, self._features, output_gradients=chosen))
 
 
 def _averaged(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(values, axis=[1, 2]) if values.shape.rank == 4 else values
-
-
-def _at_least_float32(values: tf.Tensor) -> tf.Tensor:
-    return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
 
 
 def unit_maps(maps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError
 from envise_tf.networks.graph import Call, Graph, Value, named, unrolled
+from envise_tf.networks.precision import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class _ReplayToLogits(_Replay):
     """The same for the head: half-precision logits become float32, for the sake of every softmax to come."""
 
     def _last(self, logits: tf.Tensor) -> tf.Tensor:
-        return logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
+        return at_least_float32(logits)
 
 
 def _as_model(graph: Graph, shape: tf.TensorShape, dtype: tf.DType, name: str, taps: Collection[int]) -> tf.keras.Model:

@@ -8,8 +8,8 @@ from typing import ClassVar
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
-from envise_tf.distillation.objectives.vectors import at_least_float32
 from envise_tf.errors import UserError
+from envise_tf.networks.precision import at_least_float32
 
 
 def deep_gambler(student_logits: tf.Tensor, abstention_logit: tf.Tensor, target: tf.Tensor, reward: float) -> tf.Tensor:

@@ -8,8 +8,9 @@ from typing import ClassVar
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
-from envise_tf.distillation.objectives.vectors import at_least_float32, unit_vectors
+from envise_tf.distillation.objectives.vectors import unit_vectors
 from envise_tf.errors import UserError
+from envise_tf.networks.precision import at_least_float32
 
 _SMALLEST_SQUARE = 1e-6
 """Squared distances below this, zero to float32, count as this: the root of zero has no gradient."""

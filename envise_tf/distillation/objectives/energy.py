@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from envise_tf.distillation.objectives.vectors import at_least_float32
 from envise_tf.networks.grad_cam import resized_to_smaller
+from envise_tf.networks.precision import at_least_float32
 
 
 def energy(features: tf.Tensor) -> tf.Tensor:

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, get_args
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
-from envise_tf.distillation.objectives.vectors import at_least_float32
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import resized_to_smaller
+from envise_tf.networks.precision import at_least_float32
 
 Norm = Literal["l2", "l1"]
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from envise_tf.distillation.objectives.hard_label import hard_label
 from envise_tf.distillation.objectives.objective import Evidence, Objective, mean_of
 from envise_tf.distillation.objectives.soft_label import soft_label
-from envise_tf.distillation.objectives.vectors import at_least_float32
 from envise_tf.errors import UserError
+from envise_tf.networks.precision import at_least_float32
 
 
 def mixed_label(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from envise_tf.networks.precision import at_least_float32
+
 LARGEST_COSINE = 1 - 1e-7
 """Cosines are clipped to this: the slope of the arc cosine is infinite at 1."""
 
@@ -33,8 +35,3 @@ def unit_vectors(values: tf.Tensor) -> tf.Tensor:
 def angles(cosines: tf.Tensor) -> tf.Tensor:
     """Returns arccos, in radians, of cosines clipped to `LARGEST_COSINE`; beyond it the gradient is zero."""
     return tf.acos(tf.clip_by_value(cosines, -LARGEST_COSINE, LARGEST_COSINE))
-
-
-def at_least_float32(values: tf.Tensor) -> tf.Tensor:
-    """Returns the values as float32; float64 stays as it is."""
-    return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
