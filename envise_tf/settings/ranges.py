@@ -64,6 +64,7 @@ Side = Annotated[int, Within(8, 4096)]
 HeldBack = Annotated[int, Within(2, _LARGEST)]
 """At least one image to fit on and one to promise on."""
 Positive = Annotated[float, Within(0, excluded=(0,))]
+NotNegative = Annotated[float, Within(0)]
 Share = Annotated[float, Within(0, 1)]
 Proportion = Annotated[float, Within(0, 1, excluded=(0, 1))]
 """A share that is neither none nor all of it."""

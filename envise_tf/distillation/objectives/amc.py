@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
 from envise_tf.distillation.objectives.vectors import angles, unit_vectors
-from envise_tf.errors import UserError
+from envise_tf.settings.ranges import NotNegative, Within
 
 
 def amc(embedding: tf.Tensor, other: tf.Tensor, is_same_class: tf.Tensor, margin: float = 0.5) -> tf.Tensor:
@@ -42,15 +42,8 @@ class Amc(Objective):
 
     needs: ClassVar[tuple[Need, ...]] = ("embedding",)
 
-    margin: float = 0.5
-    ramp: int = 1000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.margin < 0:
-            raise UserError(f"amc: margin {self.margin}, expected at least 0")
-        if self.ramp < 0:
-            raise UserError(f"amc: ramp {self.ramp}, expected at least 0 steps")
+    margin: NotNegative = 0.5
+    ramp: Annotated[int, Within(0)] = 1000
 
     def companion(self, student: Shapes, teacher: Shapes) -> tf.keras.layers.Layer:
         ramp = _Ramp(self.ramp, dtype="float32", name="amc_ramp")

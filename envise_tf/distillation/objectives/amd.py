@@ -10,7 +10,7 @@ import tensorflow as tf
 from envise_tf.distillation.objectives.energy import energy_pairs, flattened
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, mean_of
 from envise_tf.distillation.objectives.vectors import angles, unit_vectors
-from envise_tf.errors import UserError
+from envise_tf.settings.ranges import Positive, Share
 
 
 def amd(student: tf.Tensor, teacher: tf.Tensor, scale: float = 64.0, margin: float = 1.35) -> tf.Tensor:
@@ -65,17 +65,9 @@ class Amd(Objective):
     needs: ClassVar[tuple[Need, ...]] = ("stages",)
 
     weight: float = 1000.0
-    scale: float = 64.0
-    margin: float = 1.35
-    local_share: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in ("scale", "margin"):
-            if getattr(self, option) <= 0:
-                raise UserError(f"amd: {option} {getattr(self, option)}, expected more than 0")
-        if not 0 <= self.local_share <= 1:
-            raise UserError(f"amd: local_share {self.local_share}, expected 0 to 1")
+    scale: Positive = 64.0
+    margin: Positive = 1.35
+    local_share: Share = 0.0
 
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         pairs = energy_pairs(evidence.student.stages, evidence.teacher.stages)

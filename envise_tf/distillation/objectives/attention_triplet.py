@@ -10,6 +10,7 @@ import tensorflow as tf
 from envise_tf.distillation.objectives.objective import Evidence, Objective, mean_of
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import resized_to_smaller, unit_maps
+from envise_tf.settings.ranges import NotNegative
 
 Network = Literal["student", "teacher"]
 
@@ -60,15 +61,13 @@ class AttentionTriplet(Objective):
 
     figures: ClassVar[tuple[str, ...]] = ("zero_maps",)
 
-    margin: float = 0.5
+    margin: NotNegative = 0.5
     anchor: Network = "student"
     negative: Network = "student"
     squared: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.margin < 0:
-            raise UserError(f"attention_triplet: margin {self.margin}, expected at least 0")
         for option in ("anchor", "negative"):
             if getattr(self, option) not in get_args(Network):
                 raise UserError(

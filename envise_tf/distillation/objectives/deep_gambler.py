@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
 from envise_tf.errors import UserError
 from envise_tf.networks.precision import at_least_float32
+from envise_tf.settings.ranges import Within
 
 
 def deep_gambler(student_logits: tf.Tensor, abstention_logit: tf.Tensor, target: tf.Tensor, reward: float) -> tf.Tensor:
@@ -49,13 +50,8 @@ class DeepGambler(Objective):
     figures: ClassVar[tuple[str, ...]] = ("abstention",)
     needs: ClassVar[tuple[Need, ...]] = ("embedding",)
 
-    reward: float = 2.0
+    reward: Annotated[float, Within(1, excluded=(1,))] = 2.0
     soft: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.reward <= 1:
-            raise UserError(f"deep_gambler: reward {self.reward}, expected more than 1")
 
     def companion(self, student: Shapes, teacher: Shapes) -> tf.keras.layers.Layer:
         if self.reward > student.classes:

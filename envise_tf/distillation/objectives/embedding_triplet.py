@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
 from envise_tf.distillation.objectives.vectors import unit_vectors
-from envise_tf.errors import UserError
 from envise_tf.networks.precision import at_least_float32
+from envise_tf.settings.ranges import NotNegative
 
 _SMALLEST_SQUARE = 1e-6
 """Squared distances below this, zero to float32, count as this: the root of zero has no gradient."""
@@ -63,12 +63,7 @@ class EmbeddingTriplet(Objective):
 
     needs: ClassVar[tuple[Need, ...]] = ("embedding",)
 
-    margin: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.margin < 0:
-            raise UserError(f"embedding_triplet: margin {self.margin}, expected at least 0")
+    margin: NotNegative = 0.5
 
     def companion(self, student: Shapes, teacher: Shapes) -> tf.keras.layers.Layer:
         initial = tf.keras.initializers.GlorotUniform(seed=0)

@@ -10,8 +10,8 @@ from envise_tf.distillation.objectives.hard_label import hard_label
 from envise_tf.distillation.objectives.objective import Evidence, Objective, mean_of
 from envise_tf.distillation.objectives.soft_label import soft_label
 from envise_tf.distillation.objectives.vectors import unit_vectors
-from envise_tf.errors import UserError
 from envise_tf.networks.precision import at_least_float32
+from envise_tf.settings.ranges import Share
 
 
 def mix_kd(
@@ -57,12 +57,7 @@ class MixKd(Objective):
         soft_share: a, see `mix_kd`.
     """
 
-    soft_share: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.soft_share <= 1:
-            raise UserError(f"mix_kd: soft_share {self.soft_share}, expected 0 to 1")
+    soft_share: Share = 0.9
 
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         logits = evidence.student.logits

@@ -9,8 +9,8 @@ import tensorflow as tf
 from envise_tf.distillation.objectives.hard_label import hard_label
 from envise_tf.distillation.objectives.objective import Evidence, Objective, mean_of
 from envise_tf.distillation.objectives.soft_label import soft_label
-from envise_tf.errors import UserError
 from envise_tf.networks.precision import at_least_float32
+from envise_tf.settings.ranges import Positive, Share
 
 
 def mixed_label(
@@ -45,15 +45,8 @@ class MixedLabel(Objective):
         soft_share: a (the default is our choice).
     """
 
-    temperature: float = 4.0
-    soft_share: float = 0.9
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.temperature <= 0:
-            raise UserError(f"mixed_label: temperature {self.temperature}, expected more than 0")
-        if not 0 <= self.soft_share <= 1:
-            raise UserError(f"mixed_label: soft_share {self.soft_share}, expected 0 to 1")
+    temperature: Positive = 4.0
+    soft_share: Share = 0.9
 
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         losses = mixed_label(

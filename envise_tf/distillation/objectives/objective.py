@@ -13,6 +13,7 @@ import tensorflow as tf
 from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import HeadPass
+from envise_tf.settings.ranges import require_in_range
 
 Need = Literal["stages", "embedding"]
 """What of both networks an objective may ask for beside logits and attention maps."""
@@ -83,6 +84,9 @@ class Objective(abc.ABC):
     def __post_init__(self) -> None:
         if self.weight < 0:
             raise UserError(f"objective weight {self.weight}: expected at least 0")
+        name = type(self).__module__.rpartition(".")[2]  # each has a module of its name
+        for option, value in self.get_config().items():
+            require_in_range(type(self), option, value, f"{name}: {option} {value},")
 
     def get_config(self) -> dict[str, Any]:
         """Returns the options, the weight among them, from which `from_config` makes the same objective."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Need, Objective, Shapes, mean_of
 from envise_tf.distillation.objectives.vectors import unit_vectors
 from envise_tf.errors import UserError
+from envise_tf.settings.ranges import Within
 
 
 def orthogonal_sphere(embedding: tf.Tensor, blocks: int = 16) -> tf.Tensor:
@@ -38,12 +39,7 @@ class OrthogonalSphere(Objective):
 
     needs: ClassVar[tuple[Need, ...]] = ("embedding",)
 
-    blocks: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.blocks < 2:
-            raise UserError(f"orthogonal_sphere: blocks {self.blocks}, expected at least 2")
+    blocks: Annotated[int, Within(2)] = 16
 
     def companion(self, student: Shapes, teacher: Shapes) -> None:
         if student.embedding % self.blocks:

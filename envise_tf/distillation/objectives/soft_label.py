@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from envise_tf.distillation.objectives.objective import Evidence, Objective, mean_of
-from envise_tf.errors import UserError
+from envise_tf.settings.ranges import Positive
 
 
 def soft_label(student_logits: tf.Tensor, teacher_logits: tf.Tensor, temperature: float) -> tf.Tensor:
@@ -33,12 +33,7 @@ class SoftLabel(Objective):
         temperature: T; the larger, the more the teacher's lesser classes count.
     """
 
-    temperature: float = 2.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.temperature <= 0:
-            raise UserError(f"soft_label: temperature {self.temperature}, expected more than 0")
+    temperature: Positive = 2.0
 
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         losses = soft_label(evidence.student.logits, evidence.teacher_logits, self.temperature)
