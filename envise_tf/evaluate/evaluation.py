@@ -211,8 +211,9 @@ class Evaluation:
         promising = self.promising
         return expected_curve(promising.confidence, promising.regret, self.seen[score][1].score, *self.flops)
 
+    @functools.cached_property
     def expected_accuracy(self) -> float:
-        """Returns the accuracy that the cascade is expected to have on the stream, 0..1, at the chosen threshold."""
+        """The accuracy that the cascade is expected to have on the stream, 0..1, at the chosen threshold."""
         return float((self.promising.confidence - self.promising.regret * ~self.promising_deferred).mean())
 
     @functools.cached_property

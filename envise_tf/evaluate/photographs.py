@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,20 +33,15 @@ class RareClass:
 
 def rare_classes(evaluation: Evaluation) -> list[RareClass]:
     """Returns the rare classes among all held-back images, the most frequent first."""
-    parts = tuple(zip((evaluation.choosing, evaluation.promising), evaluation.seen[evaluation.score], strict=True))
-    is_rare = [part.pseudo_label < 0 for part, _ in parts]
-    label = np.concatenate([part.teacher_class[rare] for (part, _), rare in zip(parts, is_rare, strict=True)])
-    left = np.concatenate(
-        [
-            is_deferred(seen.score, seen.student_class, evaluation.threshold.values)[rare]
-            for (_, seen), rare in zip(parts, is_rare, strict=True)
-        ]
-    )
-    labels, count = np.unique(label, return_counts=True)
-    found = [
-        RareClass(int(each), int(n), int(left[label == each].sum())) for each, n in zip(labels, count, strict=True)
-    ]
-    return sorted(found, key=lambda each: -each.images)
+    images, left = Counter[int](), Counter[int]()
+    parts = evaluation.choosing, evaluation.promising
+    for part, seen in zip(parts, evaluation.seen[evaluation.score], strict=True):
+        is_rare = part.pseudo_label < 0
+        deferred = is_deferred(seen.score, seen.student_class, evaluation.threshold.values)
+        images.update(part.teacher_class[is_rare].tolist())
+        left.update(part.teacher_class[is_rare & deferred].tolist())
+    ordered = sorted(images, key=lambda label: (-images[label], label))
+    return [RareClass(label, images[label], left[label]) for label in ordered]
 
 
 def surest(evaluation: Evaluation) -> list[Picture]:
@@ -66,14 +62,13 @@ def deferred(evaluation: Evaluation) -> list[Picture]:
     names, promising = evaluation.class_names, evaluation.promising
     own = np.take(evaluation.finished.teacher_classes, promising.own_class)
     score = evaluation.seen[evaluation.score][1].score
-    rows = np.flatnonzero(evaluation.promising_deferred)
     return [
         Picture(
             photograph_uri(promising.outputs.images[row]),
             f"teacher: {names[promising.teacher_class[row]]} ({_sure(promising, row)}); "
             f"student: {names[own[row]]}, score {score[row]:.3g}",
         )
-        for row in rows[np.argsort(score[rows], kind="stable")][:_SHOWN]
+        for row in deferred_rows(evaluation)[:_SHOWN]
     ]
 
 
@@ -97,12 +92,10 @@ def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
     Of the promise's images the surest answers, the least sure answers, and those that are furthest from being answered.
     """
     promising, answered = evaluation.promising, answered_rows(evaluation)
-    score = evaluation.seen[evaluation.score][1].score
-    left = np.flatnonzero(evaluation.promising_deferred)
     kinds = {
         "surely answered": answered[:_ROWS_A_KIND],
         "just answered": answered[_ROWS_A_KIND:][-_ROWS_A_KIND:],
-        "deferred": left[np.argsort(score[left], kind="stable")][:_ROWS_A_KIND],
+        "deferred": deferred_rows(evaluation)[:_ROWS_A_KIND],
     }
     rows = np.concatenate(list(kinds.values()))
     captions = [kind for kind, some in kinds.items() for _ in some]
@@ -114,6 +107,12 @@ def answered_rows(evaluation: Evaluation) -> np.ndarray:
     """Returns which images of the promise the student answers, int64 (m,), the highest scores first."""
     rows = np.flatnonzero(~evaluation.promising_deferred)
     return rows[np.argsort(-evaluation.seen[evaluation.score][1].score[rows], kind="stable")]
+
+
+def deferred_rows(evaluation: Evaluation) -> np.ndarray:
+    """Returns which images of the promise the student leaves to the teacher, int64 (m,), the lowest scores first."""
+    rows = np.flatnonzero(evaluation.promising_deferred)
+    return rows[np.argsort(evaluation.seen[evaluation.score][1].score[rows], kind="stable")]
 
 
 def _answered(evaluation: Evaluation, rows: np.ndarray) -> list[Picture]:

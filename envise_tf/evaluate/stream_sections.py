@@ -19,7 +19,7 @@ def expected_section(evaluation: Evaluation) -> Section:
     curves = {name: evaluation.expected_curve(name) for name in evaluation.scores}
     rule, own = evaluation.rule, curves[evaluation.score]
     rows = [["expected accuracy", ""], ["teacher alone", percent(own.accuracy[-1])]]
-    rows += [["cascade", percent(evaluation.expected_accuracy())], ["student alone", percent(own.accuracy[0])]]
+    rows += [["cascade", percent(evaluation.expected_accuracy)], ["student alone", percent(own.accuracy[0])]]
     gains = [["expected loss, at most", "GiE"]]
     for loss in _LOSSES:
         gains.append([as_points(loss), shown_gie(evaluation, own.best_gie(own.accuracy[-1] - loss))])
@@ -36,7 +36,7 @@ def expected_section(evaluation: Evaluation) -> Section:
                 figures.accuracy_against_gie(
                     curves,
                     evaluation.score,
-                    (evaluation.served_gie, evaluation.expected_accuracy()),
+                    (evaluation.served_gie, evaluation.expected_accuracy),
                     rule.promised if evaluation.threshold.rule == "accuracy" else None,
                     "expected accuracy",
                 ),
