@@ -67,11 +67,12 @@ def answered(film: Path) -> Run:
 def figures(run: Run) -> dict[str, Any]:
     """Returns what JSON says of a film."""
     record, result = read_record(run.folder), run.read_json("result.json")
-    answers = Counter(answer for answer, _ in answers_of(run))
+    answers = answers_of(run)
+    common = Counter(name for name, _ in answers).most_common(SHOWN)
     return {
         "frames": len(record.image),
-        "seconds": answers_of(run)[-1][1],
-        "answers": {name: count / len(record.image) for name, count in answers.most_common(SHOWN)},
+        "seconds": answers[-1][1],
+        "answers": {name: count / len(record.image) for name, count in common},
         "events": [{name: event[name] for name in ("image", "event", "reason")} for event in record.events],
         "answered_by_student": float(record.by_student.mean()),
         "frames_a_second": result["images_per_second"],

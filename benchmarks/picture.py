@@ -7,6 +7,7 @@ beside the teacher's. Writes docs/cascade.png.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from envise_tf.evaluate.evaluation import Evaluation
+from envise_tf.evaluate.gallery import images_at
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.measures.operating_points import OperatingPoint
 from envise_tf.report.axes import OUTLIER, STUDENT, TEACHER
@@ -48,16 +50,16 @@ def picture(evaluation: Evaluation) -> Figure:
     shares = 100 * (1 - point.deferral_rate), 100 * point.deferral_rate
     left.suptitle(f"the small network answers {shares[0]:.0f} % of the images", color=STUDENT, fontweight="bold")
     right.suptitle(f"the classifier {shares[1]:.0f} %", color=OUTLIER, fontweight="bold")
-    images = np.stack([example["image"] for example in evaluation.examiner.examples().as_numpy_iterator()])
     draw = np.random.default_rng(SEED)
     for panel, columns, weight in zip((left, right), COLUMNS, (weights * ~deferred, weights * deferred), strict=True):
-        rows = draw.choice(len(images), ROWS * columns, replace=False, p=weight / weight.sum())
-        draw_images(panel, images[rows], columns)
+        rows = draw.choice(len(weight), ROWS * columns, replace=False, p=weight / weight.sum())
+        images = images_at(evaluation.examiner, rows)
+        draw_images(panel, [images[row] for row in rows], columns)
     draw_work(bottom.subplots(), point, evaluation.costs.student.flops / evaluation.costs.teacher.flops)
     return figure
 
 
-def draw_images(panel: SubFigure, images: np.ndarray, columns: int) -> None:
+def draw_images(panel: SubFigure, images: Sequence[np.ndarray], columns: int) -> None:
     """Draws images in a grid."""
     for axes, image in zip(panel.subplots(ROWS, columns).flat, images, strict=True):
         axes.imshow(image)

@@ -24,7 +24,7 @@ def mistakes(evaluation: Evaluation) -> list[Picture]:
     teacher_right = predictions.teacher_class == predictions.truth
     wrong = np.flatnonzero(~evaluation.deferred(evaluation.score) & ~student_right & teacher_right)
     rows = wrong[np.argsort(-score[wrong], kind="stable")][:_MISTAKES]
-    images = _images(examiner, rows)
+    images = images_at(examiner, rows)
     names = evaluation.class_names
     return [
         Picture(
@@ -49,7 +49,7 @@ def attention_rows(evaluation: Evaluation) -> list[list[Picture]]:
     rows = np.concatenate([np.flatnonzero(kind)[:_ROWS_A_KIND] for kind in kinds])
     if not rows.size:
         return []
-    shown = _images(examiner, rows)
+    shown = images_at(examiner, rows)
     images = np.stack([shown[row] for row in rows])
     captions = [_truth(evaluation.class_names, predictions, row) for row in rows]
     return evaluation.attention.rows(images, captions, predictions.teacher_class[rows], examiner.logits(images))
@@ -64,7 +64,7 @@ def _truth(names: Sequence[str], predictions: Predictions, row: int) -> str:
     return true_name(names, predictions.truth[row]) + (", outlier" if predictions.is_outlier[row] else "")
 
 
-def _images(examiner: Examiner, rows: Iterable[int]) -> dict[int, np.ndarray]:
+def images_at(examiner: Examiner, rows: Iterable[int]) -> dict[int, np.ndarray]:
     """Returns the images at these rows of the examination, by row."""
     wanted = sorted({int(row) for row in rows})
     if not wanted:
