@@ -95,10 +95,10 @@ def answered_in_workers(
     try:
         running.result()
     except Exception as error:
-        last = reason_of(Exception(str(error).strip().rpartition("\n")[2]))
+        *_, last = str(error).strip().splitlines() or [""]
         log = shards.folder / _LOG
         raise UserError(
-            f"the pipeline failed ({last}): what is written stays, and the same command goes on from there"
+            f"the pipeline failed ({last[:160]}): what is written stays, and the same command goes on from there"
             f"{f'; {log} has what the workers said' if log.exists() else ''}"
         ) from error
     (shards.folder / _LOG).unlink(missing_ok=True)

@@ -193,11 +193,14 @@ def _show(cascade: Cascade, unreadable: int, out: str) -> None:
     images = counters.answered + counters.deferred
     spent = counters.student_milliseconds + counters.teacher_milliseconds
     _CONSOLE.print(
-        f"{images} images, {spent / images:.2f} ms each: {counters.answered} answered by the student, "
-        f"{counters.deferred} by the teacher; {unreadable} files could not be read",
+        f"{images} images, {spent / images:.2f} ms each: {_told(counters.answered, counters.deferred, unreadable)}",
         soft_wrap=True,
     )
     _CONSOLE.print(f"predictions: {out}", markup=False, soft_wrap=True)
+
+
+def _told(by_student: int, by_teacher: int, unreadable: int) -> str:
+    return f"{by_student} answered by the student, {by_teacher} by the teacher; {unreadable} files could not be read"
 
 
 def _is_parquet(settings: ClassifySettings) -> bool:
@@ -225,8 +228,8 @@ def _show_archive(table: Any, out: str) -> None:
     unreadable = table.filter(table["problem"].is_valid())["origin"].to_pylist()
     by_student = table["by_student"].to_pylist()
     _CONSOLE.print(
-        f"{len(table) - len(unreadable)} images: {by_student.count(True)} answered by the student, "
-        f"{by_student.count(False)} by the teacher; {len(unreadable)} files could not be read"
+        f"{len(table) - len(unreadable)} images: "
+        + _told(by_student.count(True), by_student.count(False), len(unreadable))
         + (f": {some_of(unreadable)}; the column problem says why" if unreadable else ""),
         markup=False,
         soft_wrap=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 from envise_tf.files import require_writable, whole
 from envise_tf.images.photographs import decoded_square, images_below, skipped
 from envise_tf.networks.keras3.comparison import Comparison, compared
@@ -111,7 +111,7 @@ def _decoded(paths: Sequence[str], size: int) -> np.ndarray:
         try:
             squares.append(decoded_square(Path(path).read_bytes(), size))
         except Exception as error:  # whatever a broken file makes a decoder raise
-            print(skipped(path, error))
+            print(skipped(path, reason_of(error)))
     if not squares:
         raise UserError(f"none of the {len(paths)} files of --images can be read: expected JPEG, PNG or WebP")
     return np.stack(squares)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 from envise_tf.images.photographs import decoded_square, images_below, is_image, log_skipped
 from envise_tf.images.source import UNLABELLED, Source, SplitName, fingerprint
 
@@ -92,7 +92,7 @@ class Folder(Source):
             image = decoded_square(content, self.size)
         except Exception as error:  # whatever a broken file makes a decoder raise
             self.unreadable.add(name)
-            log_skipped(name, str(error))
+            log_skipped(name, reason_of(error))
             return np.zeros((self.size, self.size, 3), np.uint8), np.zeros(0, np.uint8), np.False_
         return image, np.frombuffer(content, np.uint8), np.True_
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, reason_of
 from envise_tf.images.photographs import central_square, decoded_square, images_below, log_skipped
 from envise_tf.images.source import UNLABELLED
 
@@ -150,7 +150,7 @@ class PhotographFrames(Frames):
                     yield Frame(number, image.result())
                 else:
                     self.unreadable.add(self.paths[number])
-                    log_skipped(self.paths[number], str(error))
+                    log_skipped(self.paths[number], reason_of(error))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
