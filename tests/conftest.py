@@ -38,11 +38,13 @@ SLOW_FIXTURES = {
     "exported",
     "exported_adapted",
     "keras3_files",
+    "keras3_mobilenet",
     "tfds_dir",
     "unlabelled_run",
 }
 
 LONGEST = (
+    "test_readme.py",
     "tuning/test_pipeline.py",
     "distillation/test_replicas.py",
     "examples/test_quickstart.py",

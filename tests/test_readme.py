@@ -25,7 +25,6 @@ def run(command: str, *words: str) -> None:
     (module if hasattr(module, "main") else importlib.import_module(f"envise_tf.{command}.__main__")).main(words)
 
 
-@pytest.mark.slow
 def test_a_keras_3_file_and_photographs_become_a_verified_bundle(
     keras3_mobilenet: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

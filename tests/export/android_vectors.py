@@ -21,6 +21,7 @@ from unittest import mock
 
 import numpy as np
 from PIL import Image, ImageOps
+from small_bundle import about
 
 from envise_tf.errors import UserError
 from envise_tf.export import runtime
@@ -224,21 +225,7 @@ def _manifest(thresholds: list, adaptation: dict | None) -> dict:
         "expected": {"deferral_rate": 0.5, "gie": 0.4, "speedup": 1.5},
     }
     manifest = {
-        "schema_version": 2,
-        "name": "small",
-        "date": "2026-01-31",
-        "git_commit": None,
-        "versions": {"envise_tf": "0.1.0"},
-        "input": {
-            "size": SIZE,
-            "dtype": "uint8",
-            "layout": "NHWC, RGB",
-            "range": [0, 255],
-            "normalisation": "inside the graph",
-            "resizing": "central square, bilinear, antialiased",
-        },
-        "class_names": list(NAMES),
-        "teacher_classes": list(CLASSES),
+        **about(2, SIZE, NAMES, CLASSES),
         "student": {**entry("student.tflite"), **student, "runtime": "lce", "network": "binary"},
         "student_builtin": {**entry("student_builtin.tflite"), **student, "runtime": "tflite", "network": "twin_int8"},
         "teacher": {

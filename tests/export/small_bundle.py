@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,21 +29,7 @@ def small_bundle(folder: Path, builtin_thresholds=(0.0,) * 7, thresholds=(0.0,) 
     write_manifest(
         folder,
         {
-            "schema_version": 1,
-            "name": "small",
-            "date": "2026-01-31",
-            "git_commit": None,
-            "versions": {"envise_tf": "0.1.0"},
-            "input": {
-                "size": SIZE,
-                "dtype": "uint8",
-                "layout": "NHWC, RGB",
-                "range": [0, 255],
-                "normalisation": "inside the graph",
-                "resizing": "central square, bilinear, antialiased",
-            },
-            "class_names": list(NAMES),
-            "teacher_classes": list(CLASSES),
+            **about(1, SIZE, NAMES, CLASSES),
             "student": {
                 **file_entry(folder / "student.tflite"),
                 **network,
@@ -70,6 +57,27 @@ def small_bundle(folder: Path, builtin_thresholds=(0.0,) * 7, thresholds=(0.0,) 
         },
     )
     return folder
+
+
+def about(schema_version: int, size: int, names: Sequence[str], classes: Sequence[int]) -> dict:
+    """What a manifest says beside its networks and files."""
+    return {
+        "schema_version": schema_version,
+        "name": "small",
+        "date": "2026-01-31",
+        "git_commit": None,
+        "versions": {"envise_tf": "0.1.0"},
+        "input": {
+            "size": size,
+            "dtype": "uint8",
+            "layout": "NHWC, RGB",
+            "range": [0, 255],
+            "normalisation": "inside the graph",
+            "resizing": "central square, bilinear, antialiased",
+        },
+        "class_names": list(names),
+        "teacher_classes": list(classes),
+    }
 
 
 def answering(thresholds, outputs) -> dict:

@@ -25,9 +25,9 @@ def test_the_gradient_is_the_slope():
     assert_gradient_is_the_slope(lambda embedding: amc(embedding, OTHER, SAME), ONE + 0.1)
 
 
-def test_equal_opposite_and_extreme_embeddings():
-    for other in (ONE, -ONE, OTHER):
-        assert_finite(lambda embedding: amc(embedding, tf.constant(other, tf.float32), SAME), ONE, (0.0, 1.0, 1e37))  # noqa: B023
+@pytest.mark.parametrize("other", [ONE, -ONE, OTHER], ids=["equal", "opposite", "other"])
+def test_equal_opposite_and_extreme_embeddings(other):
+    assert_finite(lambda embedding: amc(embedding, tf.constant(other, tf.float32), SAME), ONE, (0.0, 1.0, 1e37))
 
 
 def evidence(embedding, label, is_known, companion, is_training=True):
