@@ -55,8 +55,9 @@ from scipy import integrate, stats
 
 from envise_tf import progress
 from envise_tf.distillation import training
+from envise_tf.distillation.adam import adam_for
 from envise_tf.distillation.answers import answered
-from envise_tf.distillation.distiller import Distiller, adam_for
+from envise_tf.distillation.distiller import Distiller
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_network

@@ -54,8 +54,9 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from envise_tf.deferral.threshold import Threshold as Threshold
     from envise_tf.deferral.threshold import chosen_threshold as chosen_threshold
     from envise_tf.deferral.threshold import threshold_on as threshold_on
+    from envise_tf.distillation.adam import adam_for as adam_for
     from envise_tf.distillation.distiller import Distiller as Distiller
-    from envise_tf.distillation.distiller import adam_for as adam_for
+    from envise_tf.distillation.labelled import LabelledStudent as LabelledStudent
     from envise_tf.distillation.objectives.amc import Amc as Amc
     from envise_tf.distillation.objectives.amd import Amd as Amd
     from envise_tf.distillation.objectives.attention_transfer import AttentionTransfer as AttentionTransfer
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # what `_HOMES` says, for type checkers and editors
     from envise_tf.distillation.objectives.mixed_label import MixedLabel as MixedLabel
     from envise_tf.distillation.objectives.objective import Objective as Objective
     from envise_tf.distillation.objectives.orthogonal_sphere import OrthogonalSphere as OrthogonalSphere
+    from envise_tf.distillation.objectives.oskd import Oskd as Oskd
     from envise_tf.distillation.objectives.soft_label import SoftLabel as SoftLabel
     from envise_tf.distillation.training import cosine_rate as cosine_rate
     from envise_tf.errors import UserError as UserError
@@ -120,7 +122,8 @@ _HOMES = {
     "fitted_calibration": "prior.calibration",
     # Distillation
     "Distiller": "distillation.distiller",
-    "adam_for": "distillation.distiller",
+    "LabelledStudent": "distillation.labelled",
+    "adam_for": "distillation.adam",
     "cosine_rate": "distillation.training",
     "Objective": "distillation.objectives.objective",
     "AttentionTriplet": "distillation.objectives.attention_triplet",
@@ -135,6 +138,7 @@ _HOMES = {
     "MixKd": "distillation.objectives.mix_kd",
     "MixedLabel": "distillation.objectives.mixed_label",
     "OrthogonalSphere": "distillation.objectives.orthogonal_sphere",
+    "Oskd": "distillation.objectives.oskd",
     # What both networks say of held-back images
     "Observer": "deferral.scores.outputs",
     "Outputs": "deferral.scores.outputs",

@@ -289,9 +289,9 @@ def _check_key(key: str) -> None:
 
 def _options() -> set[str]:
     """Returns the dotted name of every option of every objective."""
-    from envise_tf.distillation.objectives import OBJECTIVES
+    from envise_tf.distillation.objectives import known_objectives
 
-    fields = {name: dataclasses.fields(kind) for name, kind in OBJECTIVES.items()}
+    fields = {name: dataclasses.fields(kind) for name, kind in known_objectives().items()}
     return {f"{_OBJECTIVES}.{name}.{field.name}" for name in fields for field in fields[name]}
 
 

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-import larq
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.distillation.objectives import Evidence, Objective, Shapes
+from envise_tf.distillation.objective_model import ObjectiveModel, of_the_whole_batch
+from envise_tf.distillation.objectives import Evidence, Objective
+from envise_tf.distillation.split_network import SplitNetwork
 from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import HeadPass
-from envise_tf.networks.split import Split, split
-from envise_tf.networks.students import is_binary
 
 
-@dataclass(frozen=True)
-class _Network:
-    """A network and its halves. A plain dataclass, in which Keras finds no weights to train or to checkpoint."""
-
-    model: tf.keras.Model
-    halves: Split
-
-    def __call__(self, images: tf.Tensor, training: bool) -> HeadPass:
-        *stages, features = tf.nest.flatten(self.halves.trunk(images, training=training))
-        return HeadPass(self.halves.head, features, training, stages)
-
-    @property
-    def shapes(self) -> Shapes:
-        *stages, _ = self.halves.trunk.outputs
-        *embedding, logits = self.halves.head.outputs
-        width = embedding[0].shape[-1] if embedding else 0
-        return Shapes(logits.shape[-1], tuple(stage.shape for stage in stages), width)
-
-
-class Distiller(tf.keras.Model):
+class Distiller(ObjectiveModel):
     """A Keras model that trains a student by `fit` on batches of images alone.
 
         distiller = Distiller(student, teacher, classes, {"soft_label": SoftLabel()})
@@ -56,10 +35,6 @@ class Distiller(tf.keras.Model):
     A file written by `save` or `save_weights` holds student and teacher; a loaded distiller has to be compiled anew.
     TensorFlow's checkpoints, and so `BackupAndRestore`, hold the student and the state of its training instead.
 
-    Attributes:
-        companions: the layers that some objectives train or remember with, by the objective's name. They are saved with
-            the distiller and not with the student.
-
     Args:
         student: classifier with len(classes) logits; trained in place.
         teacher: classifier with logits or probabilities; frozen, in inference mode.
@@ -71,6 +46,8 @@ class Distiller(tf.keras.Model):
             another number of logits; or an objective cannot be used with these networks.
     """
 
+    share_name = "agreement"
+
     def __init__(
         self,
         student: tf.keras.Model,
@@ -79,45 +56,11 @@ class Distiller(tf.keras.Model):
         objectives: Mapping[str, Objective],
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if student.output_shape[-1] != len(classes):
-            raise UserError(
-                f"the student has {student.output_shape[-1]} logits, but {len(classes)} classes are given: "
-                "expected the teacher's class of each logit"
-            )
-        self.student = student
-        self._objectives = dict(objectives)
         teacher.trainable = False
-        needs = {need for objective in self._objectives.values() for need in objective.needs}
-        asked = {"stages": "stages" in needs, "embedding": "embedding" in needs}
-        self._teacher = _Network(teacher, split(teacher, **asked))
-        self._student = _Network(student, split(student, **asked))
-        self._classes = tf.constant(classes, tf.int64)
+        asked = SplitNetwork.of(teacher, objectives)
+        super().__init__(student, classes, objectives, asked.shapes, **kwargs)
+        self._teacher = asked
         self._student_class = tf.constant(student_class_of(classes, teacher.output_shape[-1]))
-        shapes = self._student.shapes, self._teacher.shapes
-        made = {name: objective.companion(*shapes) for name, objective in self._objectives.items()}
-        self.companions = {name: companion for name, companion in made.items() if companion is not None}
-        figures = [name for each in self._objectives.values() for name in each.figures]
-        # Created here and not when first needed: in a step, each replica would create its own.
-        self._means = {name: tf.keras.metrics.Mean(name) for name in ("loss", *self._objectives, *figures, "agreement")}
-        self.built = True  # as both networks are
-
-    def compile(self, optimizer: Any = None, *, jit_compile: bool = False, **options: Any) -> None:
-        """Prepares the distiller for `fit` and `evaluate`.
-
-        Args:
-            optimizer: any of Keras; None is `adam_for` the distiller.
-            jit_compile: whether XLA compiles the step; on processors the step takes about twice as long then.
-            options: such as `run_eagerly` and `steps_per_execution`. The objectives are the loss: none is to be given.
-        """
-        super().compile(optimizer or adam_for(self), jit_compile=jit_compile, **options)
-
-    def call(self, images: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.student(images, training=training)
-
-    @property
-    def metrics(self) -> list[tf.keras.metrics.Metric]:
-        return list(self._means.values())
 
     def train_step(self, data: tf.Tensor) -> dict[str, tf.Tensor]:
         images, labels, _ = tf.keras.utils.unpack_x_y_sample_weight(data)
@@ -128,10 +71,9 @@ class Distiller(tf.keras.Model):
             student = self._student(images, training=True)
             evidence = self._evidence(student, teacher, is_training=True)
             losses = self._terms(evidence)
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(losses["loss"], variables), variables, strict=True))
+        self._descended(tape, losses["loss"])
         agreement = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
-        return self._logged(_of_the_whole_batch(losses)) | self._logged({"agreement": agreement[0]}, agreement[1])
+        return self._logged(of_the_whole_batch(losses)) | self._logged({"agreement": agreement[0]}, agreement[1])
 
     def test_step(self, data: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         images, teacher_logits, _ = tf.keras.utils.unpack_x_y_sample_weight(data)
@@ -141,7 +83,7 @@ class Distiller(tf.keras.Model):
             return self._logged({"agreement": agreement}, known)
         student = self._student(images, training=False)
         evidence = self._evidence(student, self._teacher(images, training=False))
-        losses = _of_the_whole_batch(self._terms(evidence))
+        losses = of_the_whole_batch(self._terms(evidence))
         agreement, known = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
         # Weighted by the images that each batch's mean is over, the figures are means over all known images.
         return self._logged(losses, summed_over_replicas(known)) | self._logged({"agreement": agreement}, known)
@@ -191,26 +133,6 @@ class Distiller(tf.keras.Model):
         label = tf.gather(self._student_class, tf.argmax(teacher_logits, axis=-1))
         return tf.maximum(label, 0), label >= 0
 
-    def _terms(self, evidence: Evidence) -> dict[str, tf.Tensor]:
-        """Returns the total under "loss", the loss of each objective by its name, and the objectives' figures."""
-        losses, figures = {}, {}
-        for name, objective in self._objectives.items():
-            losses[name], more = objective(replace(evidence, companion=self.companions.get(name)))
-            figures.update(more)
-        total = sum(self._objectives[name].weight * loss for name, loss in losses.items())
-        return {"loss": total, **losses, **figures}
-
-    def _logged(self, values: Mapping[str, tf.Tensor], count: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        for name, value in values.items():
-            self._means[name].update_state(value, sample_weight=count)
-        return {name: self._means[name].result() for name in values}
-
-
-def _of_the_whole_batch(parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Returns what each replica has to log, so that the mean over replicas is the sum of their parts."""
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    return parts if replicas == 1 else {name: part * replicas for name, part in parts.items()}
-
 
 def student_class_of(classes: Sequence[int], teacher_classes: int) -> np.ndarray:
     """Returns the student's class of each of the teacher's, int64 (teacher_classes,), -1 where it has none."""
@@ -231,31 +153,3 @@ def agreement_of(logits: tf.Tensor, pseudo_label: tf.Tensor, is_known: tf.Tensor
     known = tf.cast(is_known, tf.float32)
     count = tf.reduce_sum(known)
     return tf.math.divide_no_nan(tf.reduce_sum(agrees * known), count), count
-
-
-def adam_for(network: tf.keras.Model, rate: Any = 1e-3, binary_rate: Any = None) -> tf.keras.optimizers.Optimizer:
-    """Returns one Adam for the binary kernels and another for all other trained variables [Kingma and Ba 2015].
-
-    A binary kernel counts by its sign alone, so its latent weights want a rate of their own; Larq's constraint clips
-    them to -1..1 after each step, beyond which the sign's gradient is zero.
-
-    Args:
-        network: a distiller, or its student where no objective has a companion to train; may have no binary kernel.
-        rate: learning rate or schedule.
-        binary_rate: of the binary kernels; None takes `rate`.
-    """
-    kernels = [variable for variable in network.trainable_variables if is_binary(variable)]
-    others = [variable for variable in network.trainable_variables if not is_binary(variable)]
-    if not kernels:
-        return _adam(rate, others)
-    binary = _adam(rate if binary_rate is None else binary_rate, kernels)
-    both = larq.optimizers.CaseOptimizer((is_binary, binary), default_optimizer=_adam(rate, others))
-    _ = both.iterations  # as in `_adam`
-    return both
-
-
-def _adam(rate: Any, variables: Sequence[tf.Variable]) -> tf.keras.optimizers.Optimizer:
-    """Returns an Adam that has its own variables already: made in the first step, they would have it traced twice."""
-    adam = tf.keras.optimizers.legacy.Adam(rate)
-    adam._create_all_weights(variables)
-    return adam

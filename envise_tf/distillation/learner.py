@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.distillation.distiller import Distiller, adam_for, student_class_of
+from envise_tf.distillation.adam import adam_for
+from envise_tf.distillation.distiller import Distiller, student_class_of
 from envise_tf.distillation.objectives import Objective
 from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.augmentation import augmented

@@ -25,6 +25,7 @@ from envise_tf.prior.frequent import frequent_classes
 from envise_tf.runs.names import has_comparable_labels, named_for
 from envise_tf.runs.teacher import fitted_to, labelled_by, require_fitting_range, require_size, shared_size
 from envise_tf.settings import TrainSettings
+from envise_tf.settings.places import NO_TEACHER
 
 _MOST_ESTIMATED = 5000
 """Images of the stream that its prior is estimated on (our choice): a class of 1 % has fifty of them."""
@@ -92,13 +93,18 @@ def found_job(settings: TrainSettings) -> Job:
     Raises:
         UserError: a part is missing or does not fit the others.
     """
+    if settings.teacher == NO_TEACHER:
+        raise UserError(
+            "--teacher none given: expected a teacher, without whom there is no cascade; train and teach --student "
+            "alone go without one, and train the student by labels"
+        )
     objectives = found_objectives(settings)
     if settings.twin and settings.with_twin:
         raise UserError("--twin makes the student itself the twin, --with_twin adds one beside it: give one of the two")
     teacher = load_teacher(settings.teacher, settings.teacher_range, settings.teacher_classes)
     has_own_names = bool(teacher.class_names)
     tested = _tested(settings, teacher)
-    scenario = _scenario(settings, tested)
+    scenario = found_scenario(settings, tested)
     stream = _stream(settings, teacher, tested, scenario)
     require_size(teacher, settings.teacher, stream.source.size, stream.source.name)
     teacher = fitted_to(stream.source if tested is None else tested, teacher, settings.teacher)
@@ -130,6 +136,36 @@ def found_objectives(settings: TrainSettings) -> dict[str, Objective]:
     if not settings.objectives:
         raise UserError("no objective is given: expected at least one, such as --objectives.soft_label.weight 1")
     return {name: objective(name, options) for name, options in settings.objectives.items()}
+
+
+def found_scenario(settings: TrainSettings, tested: Source | None) -> Scenario | None:
+    """Returns the scenario that the settings name; None where they name none.
+
+    Raises:
+        UserError: there is no such scenario, or there are no labels that it could name.
+    """
+    if settings.scenario is None:
+        if settings.classes == "pinned":
+            raise UserError("classes are pinned, but by no scenario: give --scenario, or --classes found")
+        return None
+    if tested is None:
+        raise UserError(
+            f"scenario {settings.scenario} names classes, but there are no labels: give a labelled --source"
+        )
+    return load_scenario(settings.scenario, tested.class_names)
+
+
+def labelled_stream(settings: TrainSettings, source: Source, scenario: Scenario | None) -> Stream:
+    """Returns the simulated stream that the settings ask for: the scenario's inliers, or what the prior names.
+
+    Raises:
+        UserError: the prior names a class that the source lacks.
+    """
+    labels = None if scenario is None else scenario.labels("inlier", source.class_names)
+    prior = None if settings.prior is None else _prior(settings.prior, source)
+    labels = labels if prior is None else tuple(prior)
+    shape = (settings.window, settings.batch_size, settings.seed)
+    return Stream(source, settings.part, settings.protocol, labels, prior, *shape)
 
 
 def found_adaptation(job: Job) -> Adaptation:
@@ -202,30 +238,15 @@ def _tested(settings: TrainSettings, teacher: Classifier) -> Source | None:
     return None
 
 
-def _scenario(settings: TrainSettings, tested: Source | None) -> Scenario | None:
-    if settings.scenario is None:
-        if settings.classes == "pinned":
-            raise UserError("classes are pinned, but by no scenario: give --scenario, or --classes found")
-        return None
-    if tested is None:
-        raise UserError(
-            f"scenario {settings.scenario} names classes, but there are no labels: give a labelled --source"
-        )
-    return load_scenario(settings.scenario, tested.class_names)
-
-
 def _stream(settings: TrainSettings, teacher: Classifier, tested: Source | None, scenario: Scenario | None) -> Stream:
-    shape = (settings.window, settings.batch_size, settings.seed)
     folder = settings.stream or (settings.source if tested is None else None)
     if folder is not None:
         size = shared_size(teacher, settings.teacher, settings.image_size)
         # The teacher has never seen a user's own photographs: all of them may stream.
+        shape = (settings.window, settings.batch_size, settings.seed)
         return Stream(Folder(folder, size, labelled=False), settings.part, "shared", None, None, *shape)
     assert tested is not None
-    labels = None if scenario is None else scenario.labels("inlier", tested.class_names)
-    prior = None if settings.prior is None else _prior(settings.prior, tested)
-    labels = labels if prior is None else tuple(prior)
-    return Stream(tested, settings.part, settings.protocol, labels, prior, *shape)
+    return labelled_stream(settings, tested, scenario)
 
 
 def _prior(shares: dict[str, float], source: Source) -> dict[int, float]:

@@ -39,7 +39,8 @@ def _shipped(ending: str) -> tuple[str, ...]:
 
 FilePath = Annotated[str, Place()]
 YamlFile = Annotated[str, Place(yaml=True)]
-TeacherPlace = Annotated[str, Place(_shipped(".teacher.json"))]
+NO_TEACHER = "none"
+TeacherPlace = Annotated[str, Place((NO_TEACHER, *_shipped(".teacher.json")))]
 StudentPlace = Annotated[str, Place(("scratch", "generic", *_shipped(".student.json")))]
 WeightsPlace = Annotated[str, Place(("imagenet",))]
 

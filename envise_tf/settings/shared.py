@@ -35,7 +35,8 @@ class TeacherSettings(Checked):
 
     Args:
         teacher: a shipped teacher such as cifar100-disjoint, a run of teach, a .keras file, a SavedModel, a network of
-            Keras Applications such as MobileNetV2, or imagenet-lite0@160, which resizes images to 160 pixels inside.
+            Keras Applications such as MobileNetV2, or imagenet-lite0@160, which resizes images to 160 pixels inside;
+            none trains the student by the source's labels, without a cascade.
         teacher_classes: text file with one class name per line, for a teacher of your own.
         teacher_range: pixel values that a teacher of your own expects; raw is 0..255, unit 0..1, symmetric -1..1.
         adapt: use the teacher adapted to the class shares of the stream; false takes it as it comes, as papers do.

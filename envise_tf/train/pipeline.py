@@ -16,14 +16,13 @@ from rich.table import Table
 from envise_tf import progress
 from envise_tf.distillation import training
 from envise_tf.distillation.answers import answered
-from envise_tf.distillation.distiller import Distiller, adam_for
+from envise_tf.distillation.distiller import Distiller
 from envise_tf.distillation.replicas import Replicas
 from envise_tf.errors import UserError, some_of
 from envise_tf.evaluate.pipeline import evaluate
-from envise_tf.images.windows import Augmentation
 from envise_tf.networks.labelled import CALIBRATION_FILE
 from envise_tf.networks.loading import load_generic
-from envise_tf.networks.students import residual_student, with_classes
+from envise_tf.networks.students import with_classes
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run, provenance
 from envise_tf.runs.finished import FinishedRun, stored_adaptation
@@ -32,7 +31,10 @@ from envise_tf.runs.job import Job, adapted_job, learned_classes
 from envise_tf.runs.jobs import Jobs
 from envise_tf.runs.names import uncommon_names
 from envise_tf.settings import EvaluateSettings, TrainSettings
+from envise_tf.settings.places import NO_TEACHER
 from envise_tf.train.curves import save_curves
+from envise_tf.train.fit import compile_for, fitted, new_student, student_figures
+from envise_tf.train.labelled import labelled_training
 from envise_tf.train.outlook import PairOutlook, PromiseOutlook
 
 _CONSOLE = Console()
@@ -52,6 +54,8 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
     """
     if resumed:
         _require_unfinished(settings)
+    if settings.teacher == NO_TEACHER:
+        return labelled_training(settings, resumed)
     replicas = found_replicas(settings, _told)
     run = _distilled(settings, resumed, replicas).run
     if replicas.is_chief:
@@ -76,7 +80,8 @@ def _require_unfinished(settings: TrainSettings) -> None:
     for run in runs:
         if not (run.folder / "result.json").exists():
             return
-        if settings.evaluate and "evaluation" not in run.read_json("result.json"):
+        is_evaluated = settings.evaluate and settings.teacher != NO_TEACHER
+        if is_evaluated and "evaluation" not in run.read_json("result.json"):
             return
     raise UserError(
         f"{settings.out} is finished: there is nothing to resume; to evaluate it again: python -m envise_tf.evaluate "
@@ -141,9 +146,12 @@ def _distilled(
             )
             _write_adaptation(run, job, applied)
             run.begin(settings)
-        entries = _fitted(job, run, replicas, distiller, held_back, callbacks, until or settings.windows)
+        steps, batches = job.stream.batches_a_window, job.stream.batches
+        entries = fitted(distiller, settings, batches, steps, run, replicas, held_back, callbacks, until)
         replicas.copied_back(distiller.student, student)
-        student = training.in_float32(student, lambda: _new_student(job, len(classes)), settings.precision)
+        student = training.in_float32(
+            student, lambda: new_student(job.settings, job.size, len(classes)), settings.precision
+        )
         run.save("student.keras", student.save)
         run.save("teacher.keras", job.teacher.model.save)
         save_curves(entries, run.folder / "curves.png")
@@ -231,60 +239,20 @@ def _names(job: Job, classes: list[int]) -> list[str]:
 
 
 def _student(job: Job, classes: list[int]) -> tf.keras.Model:
-    student = _new_student(job, len(classes))
     settings = job.settings
+    student = new_student(settings, job.size, len(classes))
     generic = load_generic(settings.student_init, settings.teacher, settings.twin)
     if generic is not None:
         with_classes(student, generic, classes)
     return student
 
 
-def _new_student(job: Job, classes: int) -> tf.keras.Model:
-    settings = job.settings
-    assert settings.widths != "auto"  # picked when the job was found
-    return residual_student(job.size, classes, settings.widths, settings.blocks, binary=not settings.twin)
-
-
 def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: list[int]) -> Distiller:
-    settings = job.settings
     student, teacher = replicas.copied(student), replicas.copied(job.teacher.model)
-    steps = settings.windows * job.stream.batches_a_window
-    rate, binary_rate = (
-        training.cosine_rate(peak, steps, settings.warmup)
-        for peak in (settings.learning_rate, settings.learning_rate * settings.binary_rate)
-    )
     with replicas.scope():
         distiller = Distiller(student, teacher, classes, job.objectives)
-        distiller.compile(adam_for(distiller, rate, binary_rate))
+        compile_for(distiller, job.settings, job.settings.windows * job.stream.batches_a_window)
     return distiller
-
-
-def _fitted(
-    job: Job,
-    run: Run,
-    replicas: Replicas,
-    distiller: Distiller,
-    held_back: tf.data.Dataset,
-    callbacks: Sequence[tf.keras.callbacks.Callback],
-    windows: int,
-) -> list[dict[str, Any]]:
-    settings = job.settings
-    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
-    boards = []
-    if settings.tensorboard:
-        boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
-    steps = job.stream.batches_a_window
-    with progress.ProgressBar(windows, steps) as bar:
-        return training.fitted(
-            distiller,
-            lambda first: job.stream.batches(augmentation, first),
-            run,
-            windows,
-            steps,
-            held_back,
-            [*boards, *callbacks, bar],
-            replicas,
-        )
 
 
 def _held_back(job: Job) -> tf.data.Dataset:
@@ -296,23 +264,10 @@ def _held_back(job: Job) -> tf.data.Dataset:
 
 def _result(job: Job, student: tf.keras.Model, classes: list[int], entries: list[dict[str, Any]]) -> dict[str, Any]:
     settings = job.settings
-    seconds = sum(entry["seconds"] for entry in entries)
-    steps = len(entries) * job.stream.batches_a_window
     return {
         "agreement": entries[-1]["val_agreement"],
         "agreement_is_over": "the choosing part of the held-back stream images, those of the student's classes",
-        "images_per_second": steps * settings.batch_size / seconds,
-        "steps": steps,
-        "seconds": seconds,
-        "architecture": {
-            "network": "residual_student",
-            "size": job.size,
-            "classes": len(classes),
-            "widths": list(settings.widths),
-            "blocks": list(settings.blocks),
-            "binary": not settings.twin,
-        },
-        "parameters": student.count_params(),
+        **student_figures(settings, student, entries, job.stream.batches_a_window),
         "unreadable_files": len(job.stream.source.unreadable),
         "class_names": _names(job, classes),
         "teacher_classes": classes,

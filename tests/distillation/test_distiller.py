@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from envise_tf.distillation.distiller import Distiller, adam_for, agreement_of, student_class_of
+from envise_tf.distillation.adam import adam_for
+from envise_tf.distillation.distiller import Distiller, agreement_of, student_class_of
 from envise_tf.distillation.objectives import OBJECTIVES, Objective, objective
 from envise_tf.errors import UserError
 from envise_tf.images.digits import Digits
@@ -377,7 +378,7 @@ def test_companions_are_trained_and_saved_with_the_distiller_alone(tmp_path):
     distiller = staged_distiller(**ALL)
     assert distiller.student.count_params() == residual_student(SIZE, 2, (32, 32), (1, 1)).count_params()
     first = {name: layer.get_weights() for name, layer in distiller.companions.items()}
-    assert set(first) == {"amc", "deep_gambler", "embedding_triplet", "hint"}
+    assert set(first) == {"amc", "deep_gambler", "embedding_triplet", "hint", "oskd"}
     distiller.fit(IMAGES, batch_size=9, epochs=2, verbose=0)
     for name, layer in distiller.companions.items():
         assert any(not np.array_equal(a, b) for a, b in zip(first[name], layer.get_weights(), strict=True)), name

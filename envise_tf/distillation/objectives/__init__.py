@@ -1,6 +1,7 @@
 """What is minimised: one objective per file, each a pure function and a thin configurable class.
 
-A new objective is a new file here, with a subclass of `Objective`, and a line in `OBJECTIVES`.
+A new objective is a new file here, with a subclass of `Objective`, and a line in `OBJECTIVES`; or an entry point of
+another package.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from envise_tf.distillation.objectives.deep_gambler import DeepGambler
 from envise_tf.distillation.objectives.embedding_triplet import EmbeddingTriplet
 from envise_tf.distillation.objectives.hard_label import HardLabel
 from envise_tf.distillation.objectives.hint import Hint
+from envise_tf.distillation.objectives.installed import installed_objectives
 from envise_tf.distillation.objectives.mix_kd import MixKd
 from envise_tf.distillation.objectives.mixed_label import MixedLabel
 from envise_tf.distillation.objectives.objective import Evidence, Objective, Shapes
 from envise_tf.distillation.objectives.orthogonal_sphere import OrthogonalSphere
+from envise_tf.distillation.objectives.oskd import Oskd
 from envise_tf.distillation.objectives.soft_label import SoftLabel
+from envise_tf.errors import UserError
 from envise_tf.registry import made
 
 __all__ = [
@@ -38,8 +42,10 @@ __all__ = [
     "MixedLabel",
     "Objective",
     "OrthogonalSphere",
+    "Oskd",
     "Shapes",
     "SoftLabel",
+    "known_objectives",
     "objective",
 ]
 
@@ -55,15 +61,33 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "mix_kd": MixKd,
     "mixed_label": MixedLabel,
     "orthogonal_sphere": OrthogonalSphere,
+    "oskd": Oskd,
     "soft_label": SoftLabel,
 }
-"""All objectives, by the names that settings give them."""
+"""The objectives of this package, by the names that settings give them."""
+
+
+def known_objectives() -> Mapping[str, type[Objective]]:
+    """Returns the objectives of this package and of installed ones, by name.
+
+    Raises:
+        UserError: as in `installed_objectives`; or two have the same name.
+    """
+    known = dict(OBJECTIVES)
+    for name, found in installed_objectives():
+        if name in known:
+            raise UserError(
+                f"objective {name} is {known[name].__module__} and, by an installed package, {found.__module__}: "
+                "expected one of that name; uninstall that package"
+            )
+        known[name] = found
+    return known
 
 
 def objective(name: str, options: Mapping[str, Any]) -> Objective:
     """Returns the objective of that name with these options.
 
     Raises:
-        UserError: unknown objective or option, or a value out of its range.
+        UserError: unknown objective or option, a value out of its range, or an error of `known_objectives`.
     """
-    return made("objective", OBJECTIVES, name, options)
+    return made("objective", known_objectives(), name, options)

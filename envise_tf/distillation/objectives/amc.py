@@ -45,6 +45,10 @@ class Amc(Objective):
     margin: NotNegative = 0.5
     ramp: Annotated[int, Within(0)] = 1000
 
+    @property
+    def needs_teacher(self) -> bool:
+        return False
+
     def companion(self, student: Shapes, teacher: Shapes) -> tf.keras.layers.Layer:
         ramp = _Ramp(self.ramp, dtype="float32", name="amc_ramp")
         ramp.build(())

@@ -53,6 +53,10 @@ class DeepGambler(Objective):
     reward: Annotated[float, Within(1, excluded=(1,))] = 2.0
     soft: bool = False
 
+    @property
+    def needs_teacher(self) -> bool:
+        return self.soft
+
     def companion(self, student: Shapes, teacher: Shapes) -> tf.keras.layers.Layer:
         if self.reward > student.classes:
             raise UserError(

@@ -23,6 +23,10 @@ def hard_label(student_logits: tf.Tensor, pseudo_label: tf.Tensor) -> tf.Tensor:
 class HardLabel(Objective):
     """L_d in its first form: cross-entropy with the pseudo-label (our choice; the paper leaves the form open)."""
 
+    @property
+    def needs_teacher(self) -> bool:
+        return False
+
     def __call__(self, evidence: Evidence) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         losses = hard_label(evidence.student.logits, evidence.pseudo_label)
         return mean_of(losses, evidence.is_known), {}

@@ -36,14 +36,16 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What teacher and student say of one batch; no label is among it.
+    """What teacher and student say of one batch. No label is among it, but where labels stand in a teacher's place.
 
     Attributes:
         student: the student's pass over its features; logits (batch, classes), classes being the student's.
-        teacher: the teacher's pass over its features; its logits cover all the teacher's classes.
+        teacher: the teacher's pass over its features; its logits cover all the teacher's classes. None, like
+            `teacher_logits`, where there is no teacher: only for objectives that need none.
         classes: int64 (classes,), the teacher's class of each of the student's.
         teacher_logits: float32 (batch, classes), the teacher's logits of the student's classes.
-        pseudo_label: int64 (batch,), the student's class that the teacher predicts; 0 where it has none.
+        pseudo_label: int64 (batch,), the student's class that the teacher predicts; 0 where it has none. The label
+            where there is no teacher.
         is_known: bool (batch,), whether the class that the teacher predicts is one of the student's. The others
             teach nothing: the cascade should defer such images, not answer them with confidence.
         companion: the objective's own, as its method of that name made it; None where it has none.
@@ -91,6 +93,11 @@ class Objective(abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """Returns the options, the weight among them, from which `from_config` makes the same objective."""
         return dataclasses.asdict(self)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it looks at more of the teacher than the class that it predicts."""
+        return True
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Objective:

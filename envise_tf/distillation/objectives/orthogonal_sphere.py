@@ -41,6 +41,10 @@ class OrthogonalSphere(Objective):
 
     blocks: Annotated[int, Within(2)] = 16
 
+    @property
+    def needs_teacher(self) -> bool:
+        return False
+
     def companion(self, student: Shapes, teacher: Shapes) -> None:
         if student.embedding % self.blocks:
             raise UserError(

@@ -1,11 +1,9 @@
 """The table of objectives: names, options, and what a new one takes."""
 
-from dataclasses import dataclass
-
 import pytest
 import tensorflow as tf
 
-from envise_tf.distillation.objectives import OBJECTIVES, Objective, objective
+from envise_tf.distillation.objectives import OBJECTIVES, objective
 from envise_tf.distillation.objectives.attention_triplet import AttentionTriplet
 from envise_tf.distillation.objectives.soft_label import SoftLabel
 from envise_tf.errors import UserError
@@ -20,21 +18,6 @@ def test_options_are_set_and_the_others_keep_their_defaults():
     assert objective("soft_label", {"temperature": 4, "weight": 0.5}) == SoftLabel(weight=0.5, temperature=4)
     triplet = objective("attention_triplet", {"anchor": "teacher", "squared": True})
     assert triplet == AttentionTriplet(weight=1.0, margin=0.5, anchor="teacher", negative="student", squared=True)
-
-
-@dataclass(frozen=True)
-class Constant(Objective):
-    value: float = 3.0
-
-    def __call__(self, evidence):
-        return tf.constant(self.value), {}
-
-
-def test_a_line_in_the_table_makes_a_new_objective(monkeypatch):
-    monkeypatch.setitem(OBJECTIVES, "constant", Constant)
-    assert float(objective("constant", {"value": 5.0})(None)[0]) == 5.0
-    with pytest.raises(UserError, match="objective constant has no option valeu: nearest: value"):
-        objective("constant", {"valeu": 5.0})
 
 
 def test_an_objective_is_made_again_from_its_config():
