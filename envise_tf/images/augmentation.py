@@ -10,7 +10,14 @@ import tensorflow as tf
 
 
 def augmented(
-    images: tf.Tensor, seed: tf.Tensor, *, flip: bool, shift: float, cutout: float, mixup: float = 0.0
+    images: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    flip: bool,
+    shift: float,
+    cutout: float,
+    mixup: float = 0.0,
+    mixed: float = 1.0,
 ) -> tf.Tensor:
     """Returns the images, each flipped, shifted, partly covered and blended with another by its own draw.
 
@@ -22,6 +29,7 @@ def augmented(
         cutout: side of a grey square laid over each image, as a share of the side [DeVries and Taylor 2017].
         mixup: largest share of the image before it in the batch that is blended into each, drawn uniformly from
             0 to this [after Zhang et al. 2018]. For distillation: the teacher says what the blend shows.
+        mixed: share of the images that are blended at all, each by its own draw.
 
     Returns:
         uint8, the shape of `images`.
@@ -29,7 +37,7 @@ def augmented(
     seeds = tf.random.split(seed, 3)
     images = _moved(images, seeds[0], seeds[1], flip, shift)
     images = _covered(images, seeds[2], cutout) if cutout else images
-    return _blended(images, _blend_seed(seed), mixup) if mixup else images
+    return _blended(images, seed, mixup, mixed) if mixup else images
 
 
 def _moved(images: tf.Tensor, flip_seed: tf.Tensor, shift_seed: tf.Tensor, flip: bool, shift: float) -> tf.Tensor:
@@ -61,7 +69,7 @@ def _covered(images: tf.Tensor, seed: tf.Tensor, cutout: float) -> tf.Tensor:
     return tf.where(hidden, tf.constant(127, images.dtype), images)
 
 
-def blended_labels(labels: tf.Tensor, classes: int, seed: tf.Tensor, mixup: float) -> tf.Tensor:
+def blended_labels(labels: tf.Tensor, classes: int, seed: tf.Tensor, mixup: float, mixed: float = 1.0) -> tf.Tensor:
     """Returns what the images that `augmented` blends show: float32 (batch, classes), each row's sum 1.
 
     Args:
@@ -69,23 +77,23 @@ def blended_labels(labels: tf.Tensor, classes: int, seed: tf.Tensor, mixup: floa
         classes: how many there are.
         seed: the one that `augmented` was given.
         mixup: likewise.
+        mixed: likewise.
     """
-    return _blend(tf.one_hot(labels, classes), _blend_seed(seed), mixup)
+    return _blend(tf.one_hot(labels, classes), seed, mixup, mixed)
 
 
-def _blended(images: tf.Tensor, seed: tf.Tensor, mixup: float) -> tf.Tensor:
-    return tf.cast(tf.round(_blend(tf.cast(images, tf.float32), seed, mixup)), images.dtype)
+def _blended(images: tf.Tensor, seed: tf.Tensor, mixup: float, mixed: float) -> tf.Tensor:
+    return tf.cast(tf.round(_blend(tf.cast(images, tf.float32), seed, mixup, mixed)), images.dtype)
 
 
-def _blend(rows: tf.Tensor, seed: tf.Tensor, mixup: float) -> tf.Tensor:
+def _blend(rows: tf.Tensor, seed: tf.Tensor, mixup: float, mixed: float) -> tf.Tensor:
     """Returns each row with some of the row before it, the same shares whatever the rows hold."""
-    share = tf.random.stateless_uniform((tf.shape(rows)[0],), seed, 0.0, mixup)
+    blend_seed, mixed_seed = (tf.random.experimental.stateless_fold_in(seed, number) for number in (3, 4))
+    share = tf.random.stateless_uniform((tf.shape(rows)[0],), blend_seed, 0.0, mixup)
+    is_mixed = tf.random.stateless_uniform(tf.shape(share), mixed_seed) < mixed
+    share = tf.where(is_mixed, share, tf.zeros_like(share))
     share = tf.reshape(share, (-1, *[1] * (rows.shape.rank - 1)))
     return rows + share * (tf.roll(rows, 1, axis=0) - rows)
-
-
-def _blend_seed(seed: tf.Tensor) -> tf.Tensor:
-    return tf.random.experimental.stateless_fold_in(seed, 3)
 
 
 def _pixel_centres(count: tf.Tensor) -> tf.Tensor:

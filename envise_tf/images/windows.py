@@ -36,6 +36,7 @@ class Augmentation:
     shift: float = 0.0
     cutout: float = 0.0
     mixup: float = 0.0
+    mixed: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ class Stream:
                 return images
             if not augmentation.mixup:
                 return images, labels[0]
-            return images, blended_labels(labels[0], len(self.source.class_names), seed, augmentation.mixup)
+            classes = len(self.source.class_names)
+            return images, blended_labels(labels[0], classes, seed, augmentation.mixup, augmentation.mixed)
 
         windows = tf.data.Dataset.range(first_window, stop)
         return (

@@ -10,7 +10,7 @@ from envise_tf.settings import TrainSettings
 
 _STUDENTS_OWN = {
     *("objectives", "widths", "blocks", "windows", "learning_rate", "binary_rate", "warmup"),
-    *("flip", "shift", "cutout", "mixup", "out"),
+    *("flip", "shift", "cutout", "mixup", "mixed", "out"),
 }
 """Settings that change neither images nor teacher."""
 

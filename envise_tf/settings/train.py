@@ -46,6 +46,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
         held_back: most held-back images that agreement and threshold are measured on.
         with_twin: train the real-valued counterpart too, in RUN/twin, for phones without Larq Compute Engine.
         mixup: largest share of another image that is blended into each; the teacher answers the blend.
+        mixed: share of the images that --mixup blends, each by its own draw; the others stay as they are.
         binary_rate: learning rate of binary kernels, as a multiple of --learning_rate.
         tensorboard: write logs for TensorBoard.
         verbose: print the table of the student's layers too.
@@ -57,6 +58,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
     held_back: HeldBack = 2000
     with_twin: bool = False
     mixup: Share = 0.0
+    mixed: Share = 1.0
     binary_rate: Positive = 1.0
     tensorboard: bool = True
     verbose: bool = False

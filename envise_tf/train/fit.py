@@ -65,7 +65,7 @@ def fitted(
     Raises:
         UserError: as in `training.fitted`.
     """
-    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup)
+    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup, settings.mixed)
     boards = []
     if settings.tensorboard:
         boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))

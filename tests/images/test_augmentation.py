@@ -11,9 +11,10 @@ def noise(count: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
-def changed(images: np.ndarray, seed=(7, 0), *, flip=False, shift=0.0, cutout=0.0, mixup=0.0) -> np.ndarray:
+def changed(images: np.ndarray, seed=(7, 0), **options) -> np.ndarray:
+    asked = {"flip": False, "shift": 0.0, "cutout": 0.0, **options}
     seeds = tf.constant(seed, tf.int64)
-    return augmented(tf.constant(images), seeds, flip=flip, shift=shift, cutout=cutout, mixup=mixup).numpy()
+    return augmented(tf.constant(images), seeds, **asked).numpy()
 
 
 def offsets(image: np.ndarray, result: np.ndarray, most_y: int, most_x: int) -> list[tuple[int, int]]:
@@ -114,6 +115,17 @@ def test_mixup_blends_each_image_with_the_one_before_it_by_a_share_of_its_own():
     assert shares.max() <= 0.5
     assert 0.2 < shares.mean() < 0.3
     assert len(set(shares)) > 40
+
+
+def test_mixup_leaves_a_share_of_the_images_as_they_are_and_blends_the_others_as_ever():
+    images = noise(399, 4, 4)
+    all_mixed, mixed = changed(images, mixup=1.0), changed(images, mixup=1.0, mixed=0.7)
+    blended = blended_labels(tf.constant(np.arange(399) % 3), 3, tf.constant((7, 0), tf.int64), 1.0, 0.7).numpy()
+    is_left = blended.max(axis=1) == 1
+    assert 0.2 < is_left.mean() < 0.4
+    np.testing.assert_array_equal(mixed[is_left], images[is_left])
+    np.testing.assert_array_equal(mixed[~is_left], all_mixed[~is_left])
+    np.testing.assert_array_equal(changed(images, mixup=1.0, mixed=0.0), images)
 
 
 def test_labels_are_blended_by_the_shares_of_their_images():

@@ -15,8 +15,8 @@ MARGIN = "objectives.attention_triplet.margin"
 ANCHOR = "objectives.attention_triplet.anchor"
 SQUARED = "objectives.attention_triplet.squared"
 
-SEARCHED = {"window", "batch_size", "learning_rate", "warmup", "flip", "shift", "cutout", "mixup", "binary_rate"}
-SEARCHED |= {"widths", "blocks"}
+SEARCHED = {"window", "batch_size", "learning_rate", "warmup", "flip", "shift", "cutout", "mixup", "mixed"}
+SEARCHED |= {"binary_rate", "widths", "blocks"}
 
 
 def space(folder: Path, text: str) -> Space:
