@@ -1,0 +1,86 @@
+"""The grid of trainings: which cells there are, in what order, and that a finished or killed one is not lost."""
+
+import json
+from pathlib import Path
+
+import grid
+import pytest
+
+from envise_tf.errors import UserError
+
+GRIDS = sorted((Path(__file__).parents[2] / "benchmarks" / "grids").glob("*.yaml"))
+
+SMALL = """
+settings: {preset: digits, windows: 1, window: 64, batch_size: 32, widths: [32], blocks: [1], tensorboard: false}
+kinds:
+  soft: {objectives: {soft_label: {weight: 1.0}}}
+  hard: {objectives: {hard_label: {weight: 1.0}}}
+cells:
+- {scenario: [digits], kind: [soft], seed: [0]}
+- {scenario: [digits], kind: [soft, hard], seed: [0]}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_cells_come_once_in_the_order_of_the_file_with_what_is_compared_together(tmp_path):
+    text = SMALL.replace("kind: [soft, hard], seed: [0]", "kind: [soft, hard], seed: [1, 0]")
+    cells = list(grid.cells_of(grid.loaded(written(tmp_path, text))))
+    assert [(cell.kind, cell.seed) for cell in cells] == [("soft", 0), ("soft", 1), ("hard", 1), ("hard", 0)]
+    assert cells[2].settings["objectives"] == {"hard_label": {"weight": 1.0}}
+    assert (cells[2].settings["scenario"], cells[2].settings["seed"]) == ("digits", 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kind: [soft, hard]", "kind: [soft, herd]", r"cells of the kinds \['herd'\]: expected some of"),
+        ("seed: [0]", "seed: [first]", r"seed\[0\] is 'first', expected a seed"),
+        ("kinds:", "kins:", "unknown key 'kins'"),
+    ],
+)
+def test_a_file_that_is_no_grid_is_refused(tmp_path, old, new, message):
+    with pytest.raises(UserError, match=message):
+        grid.loaded(written(tmp_path, SMALL.replace(old, new)))
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_shipped_grids_name_settings_and_objectives_that_there_are(path, tmp_path):
+    from envise_tf.runs.job import found_objectives
+    from envise_tf.settings import TrainSettings, parsed
+
+    for number, cell in enumerate(grid.cells_of(grid.loaded(path))):
+        settings = dict(cell.settings)
+        words = ["--preset", settings.pop("preset")]
+        config = tmp_path / f"{number}.yaml"
+        config.write_text(json.dumps(settings))
+        found, _ = parsed(TrainSettings, "train", "", [*words, "--config", str(config)])
+        assert set(found_objectives(found)) == set(settings["objectives"])
+
+
+@pytest.mark.slow
+def test_a_table_grows_by_what_is_trained_and_a_failed_cell_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "KEPT", tmp_path / "runs")
+    monkeypatch.setattr(grid, "TABLES", tmp_path)
+    path = written(tmp_path, SMALL.replace("hard_label", "hard_lable"))
+
+    def rows() -> list[dict]:
+        monkeypatch.setattr("sys.argv", ["grid.py", str(path)])
+        grid.main()
+        return json.loads((tmp_path / "small.json").read_text())["rows"]
+
+    (soft,) = rows()
+    assert "no objective is called hard_lable: nearest: hard_label" in capsys.readouterr().out
+    written(tmp_path, SMALL)
+    again, hard = rows()
+    assert again == soft  # it was not trained a second time
+    assert (hard["kind"], hard["settings"]["objectives"]) == ("hard", {"hard_label": {"weight": 1.0}})
+    assert 0 <= hard["rates"][0]["accuracy_cascade"] <= 1
+    assert {"auroc", "fpr_at_95_recall"} <= set(hard["scores"]["energy"])
+    out = capsys.readouterr().out
+    assert "digits, hard, seed 0: agreement" in out
+    assert "digits, soft, seed 0: agreement" not in out
