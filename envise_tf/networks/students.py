@@ -2,16 +2,19 @@
 
 After Bi-Real Net [Liu et al. 2018]: every binary convolution has a shortcut of its own, so that real values flow
 past each sign. The order sign, convolution padded with ones, batch normalisation is what Larq Compute Engine fuses
-into one operator; its kernels want channels in multiples of 32. A PReLU follows, as in ReActNet [Liu et al. 2020]:
-the sign of the next convolution is all the non-linearity that a binary network needs, but with the PReLU ours learned
-much faster. The stem, the 1x1 convolutions where the grid is halved and the last dense layer
-stay real-valued: they hold a few percent of the multiplications and most of the accuracy [Rastegari et al. 2016].
+into one operator; its kernels want channels in multiples of 32. In the block "bireal" a PReLU follows, as in ReActNet
+[Liu et al. 2020]: the sign of the next convolution is all the non-linearity that a binary network needs, but with the
+PReLU ours learned much faster. In the block "react" [Liu et al. 2020, figure 3] a learned shift stands before the sign,
+and the PReLU, between two more, after the sum with the shortcut. The stem, the 1x1 convolutions where the grid is
+halved and the last dense layer stay real-valued: they hold a few percent of the multiplications and most of the
+accuracy [Rastegari et al. 2016].
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import larq
 import tensorflow as tf
@@ -19,15 +22,23 @@ import tensorflow as tf
 from envise_tf.errors import UserError
 from envise_tf.networks.macs import macs
 from envise_tf.networks.normalisation import Normalisation
+from envise_tf.networks.shift import Shift
 from envise_tf.networks.teachers import BATCH_MOMENTUM
 
 layers = tf.keras.layers
 
 CHANNEL_MULTIPLE = 32
 
+Block = Literal["bireal", "react"]
+
 
 def residual_student(
-    size: int, classes: int, widths: Sequence[int], blocks: Sequence[int], binary: bool = True
+    size: int,
+    classes: int,
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    binary: bool = True,
+    block: Block = "bireal",
 ) -> tf.keras.Model:
     """Returns a student.
 
@@ -37,6 +48,7 @@ def residual_student(
         widths: channels of each stage, multiples of 32; the grid is halved before every stage but the first.
         blocks: binary convolutions in each stage.
         binary: False gives the real-valued twin: the same layers without their two quantisers.
+        block: what surrounds each binary convolution, see the module.
 
     Returns:
         A model from uint8 (batch, size, size, 3) to float32 logits (batch, classes).
@@ -52,15 +64,18 @@ def residual_student(
         raise UserError(f"widths {list(widths)}: expected multiples of {CHANNEL_MULTIPLE}, as the mobile kernels need")
     images = layers.Input((size, size, 3), dtype="uint8", name="image")
     x = _stem(Normalisation("symmetric", name="normalisation")(images), size, widths[0])
+    unit = _react_unit if block == "react" else _bireal_unit
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        for block in range(count):
-            x = _unit(x, width, stride=2 if stage and not block else 1, binary=binary)
+        for number in range(count):
+            x = unit(x, width, 2 if stage and not number else 1, binary)
     x = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU(name="features")(x))
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
     return tf.keras.Model(images, logits, name="student" if binary else "twin")
 
 
-def widest_widths(size: int, classes: int, blocks: Sequence[int], most_flops: float, binary: bool) -> tuple[int, ...]:
+def widest_widths(
+    size: int, classes: int, blocks: Sequence[int], most_flops: float, binary: bool, block: Block = "bireal"
+) -> tuple[int, ...]:
     """Returns the channels of the widest student that costs no more than this; of the cheapest if none is so cheap.
 
     The channels double from stage to stage, as the sides of the grid are halved (our choice: the widths 32-64-128 of
@@ -72,6 +87,7 @@ def widest_widths(size: int, classes: int, blocks: Sequence[int], most_flops: fl
         blocks: binary convolutions in each stage.
         most_flops: FLOPs of an image, see `macs`.
         binary: False for the real-valued twin.
+        block: as for `residual_student`.
 
     Raises:
         UserError: a stage has no block.
@@ -81,7 +97,7 @@ def widest_widths(size: int, classes: int, blocks: Sequence[int], most_flops: fl
         widths = tuple(max(CHANNEL_MULTIPLE, int(first * 2**stage)) for stage in range(len(blocks)))
         if widths == found:
             continue
-        if found and macs(residual_student(size, classes, widths, blocks, binary)).flops > most_flops:
+        if found and macs(residual_student(size, classes, widths, blocks, binary, block)).flops > most_flops:
             break
         found = widths
     return found
@@ -125,7 +141,8 @@ def with_classes(
     if [weight.shape for weight in weights[:-2]] != trunk or len(weights[-2]) != len(given[-2]):
         raise UserError(
             f"the student to start from ({other.count_params()} parameters) is not the network asked for "
-            f"({student.count_params()}): give the same --widths, --blocks and --twin, or --student_init scratch"
+            f"({student.count_params()}): give the same --widths, --blocks, --block and --twin, or "
+            "--student_init scratch"
         )
     rows = {label: row for row, label in enumerate(known)}
     stays = [row for row, label in enumerate(classes) if label in rows]
@@ -139,14 +156,26 @@ def _stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
     return layers.MaxPooling2D()(x) if size >= 128 else x
 
 
-def _unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
-    shortcut = x
-    if stride > 1 or x.shape[-1] != channels:
-        pooled = layers.AveragePooling2D(stride)(x) if stride > 1 else x
-        shortcut = _normalised(layers.Conv2D(channels, 1, use_bias=False)(pooled))
+def _bireal_unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
     y = _normalised(_convolution(x, channels, stride, binary))
-    slopes = tf.keras.initializers.Constant(0.25)
-    return layers.Add()([shortcut, layers.PReLU(slopes, shared_axes=[1, 2])(y)])
+    return layers.Add()([_shortcut(x, channels, stride), _prelu(y)])
+
+
+def _react_unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+    y = _normalised(_convolution(Shift()(x), channels, stride, binary))
+    both = layers.Add()([_shortcut(x, channels, stride), y])
+    return Shift()(_prelu(Shift()(both)))
+
+
+def _shortcut(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+    if stride == 1 and x.shape[-1] == channels:
+        return x
+    pooled = layers.AveragePooling2D(stride)(x) if stride > 1 else x
+    return _normalised(layers.Conv2D(channels, 1, use_bias=False)(pooled))
+
+
+def _prelu(x: tf.Tensor) -> tf.Tensor:
+    return layers.PReLU(tf.keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
 
 
 def _convolution(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:

@@ -41,7 +41,7 @@ def student_widths(settings: StudentSettings, teacher: tf.keras.Model, size: int
             "--student_init scratch"
         )
     most = _STUDENTS_SHARE * macs(teacher).flops
-    return widest_widths(size, teacher.output_shape[-1], settings.blocks, most, binary=not settings.twin)
+    return widest_widths(size, teacher.output_shape[-1], settings.blocks, most, not settings.twin, settings.block)
 
 
 def found_replicas(settings: TeachSettings | TrainSettings, told: Callable[[str], None]) -> Replicas:

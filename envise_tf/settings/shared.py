@@ -64,6 +64,7 @@ class StudentSettings(Checked):
         widths: channels of each stage, multiples of 32; auto takes the widest student whose work is at most 6 % of the
             teacher's.
         blocks: binary convolutions in each stage.
+        block: what surrounds each of them; react learns where each sign turns, and costs three more additions of maps.
         twin: use the real-valued counterpart in place of the binary student.
         objectives: losses by name, each with its weight and options, such as --objectives.soft_label.weight 1; see
             docs/objectives.md.
@@ -72,6 +73,7 @@ class StudentSettings(Checked):
     student_init: StudentPlace = "scratch"
     widths: tuple[Count, ...] | Literal["auto"] = (32, 64, 128)
     blocks: tuple[Count, ...] = (4, 4, 4)
+    block: Literal["bireal", "react"] = "bireal"
     twin: bool = False
     objectives: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=lambda: {

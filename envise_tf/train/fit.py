@@ -99,4 +99,5 @@ def student_figures(
 
 def _shape(settings: TrainSettings) -> dict[str, Any]:
     assert settings.widths != "auto"  # picked when the job was found
-    return {"widths": list(settings.widths), "blocks": list(settings.blocks), "binary": not settings.twin}
+    shape = {"widths": list(settings.widths), "blocks": list(settings.blocks)}
+    return {**shape, "binary": not settings.twin, "block": settings.block}
