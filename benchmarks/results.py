@@ -1,0 +1,182 @@
+"""python benchmarks/results.py: writes docs/results.md from the JSON beside this file; no figure is typed by hand.
+
+The text stands in results.md.j2; figures come from the files that it names, in the formats that are defined here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from scipy import stats
+
+from envise_tf.networks.shipped import card
+
+FOLDER = Path(__file__).parent
+PAGE = FOLDER.parent / "docs" / "results.md"
+CONFIDENCE = 0.95
+
+
+def main() -> None:
+    """Writes the page."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    PAGE.write_text(rendered())
+    print(f"wrote {PAGE}")
+
+
+def rendered() -> str:
+    """Returns the page, Markdown."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # Markdown, of our own files
+    )
+    formats: dict[str, Callable[..., str]] = {
+        "percent": percent,
+        "points": points,
+        "signed": signed,
+        "count": count,
+        "minutes": minutes,
+        "each": each,
+    }
+    environment.filters.update(formats)
+    return environment.get_template("results.md.j2").render(
+        read=read,
+        exists=exists,
+        card=card,
+        prior_figures=prior_figures,
+        paired=paired,
+        cells=cells,
+        best_first=best_first,
+    )
+
+
+def read(name: str) -> Any:
+    """Returns what a JSON file beside this one says."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def exists(name: str) -> bool:
+    """Returns whether there is such a file yet."""
+    return (FOLDER / f"{name}.json").exists()
+
+
+# --- Formats ----------------------------------------------------------------------------------------------------------
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Returns a share as 12.3 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def points(share: float, digits: int = 1) -> str:
+    """Returns a share as 12.3, where the unit stands elsewhere."""
+    return f"{100 * share:.{digits}f}"
+
+
+def signed(share: float, digits: int = 1) -> str:
+    """Returns a difference of shares as +1.2 or -1.2."""
+    return f"{round(100 * share, digits) + 0.0:+.{digits}f}"  # no -0.0
+
+
+def count(number: float) -> str:
+    """Returns a whole number as 1,234."""
+    return f"{number:,.0f}"
+
+
+def minutes(seconds: float) -> str:
+    """Returns a time as 12 min."""
+    return f"{seconds / 60:.0f} min"
+
+
+def each(values: Iterable[float], digits: int = 1) -> str:
+    """Returns several shares as 12.3, 45.6 %."""
+    return ", ".join(points(value, digits) for value in values) + " %"
+
+
+# --- Figures of several rows ------------------------------------------------------------------------------------------
+
+
+def prior_figures(teacher: str, kind: str) -> dict[str, float]:
+    """Returns what adapting to one kind of prior does to a teacher, over all scenarios and streams.
+
+    Args:
+        teacher: as prior.json names it.
+        kind: "even" or "zipf".
+
+    Returns:
+        Means of the accuracies `raw` and `adapted`, mean and least `gain`, mean, least and largest `gap` of the own
+        estimate over the accuracy, and how many classes were `missed` and `false`, of the `frequent` ones.
+    """
+    entry = next(found for found in read("prior") if found["teacher"] == teacher)
+    rows = [row for row in entry["rows"] if row["prior"] == kind]
+    gains = [row["adapted"] - row["raw"] for row in rows]
+    gaps = [row["own_estimate"] - row["adapted"] for row in rows]
+    return {
+        **{name: statistics.mean(row[name] for row in rows) for name in ("raw", "adapted")},
+        "gain": statistics.mean(gains),
+        "least_gain": min(gains),
+        "gap": statistics.mean(gaps),
+        "least_gap": min(gaps),
+        "largest_gap": max(gaps),
+        **{name: sum(row[name] for row in rows) for name in ("missed", "false", "frequent")},
+        "streams": len(rows),
+    }
+
+
+def best_first(scores: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Returns scores with their figures, by the GiE of their own threshold at 5 % outliers."""
+    return sorted(scores.items(), key=lambda score: -score[1]["gie"]["0.05"])
+
+
+def cells(grid: str, **wanted: Any) -> list[dict[str, Any]]:
+    """Returns the finished cells of a grid that have these values, such as scenario="cifar100-zoo"."""
+    return [row for row in read(grid)["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+
+def at(row: Any, place: str) -> Any:
+    """Returns the value at keys and indices such as "rates/1/gie"."""
+    for key in place.split("/"):
+        row = row[int(key)] if isinstance(row, list) else row[key]
+    return row
+
+
+def paired(grid: str, kind: str, base: str, figure: str) -> dict[str, Any] | None:
+    """Returns by how much a kind of cell is ahead of another, cell by cell of the same scenario and seed.
+
+    Args:
+        grid: name of the table.
+        kind: the one.
+        base: the other.
+        figure: of a cell's row, by its keys: "scores/energy/auroc".
+
+    Returns:
+        The `pairs`, the mean `difference` and, of two pairs or more, its `interval` by Student's paired t at 95 %;
+        None where no pair is finished.
+    """
+    figures = {(row["kind"], row["scenario"], row["seed"]): at(row, figure) for row in read(grid)["rows"]}
+    both = [
+        (value, figures[base, scenario, seed])
+        for (name, scenario, seed), value in figures.items()
+        if name == kind and (base, scenario, seed) in figures
+    ]
+    if not both:
+        return None
+    ours, theirs = zip(*both, strict=True)
+    found = {"pairs": len(both), "difference": statistics.mean(ours) - statistics.mean(theirs), "interval": None}
+    if len(both) > 1:
+        interval = stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
+        found["interval"] = (float(interval.low), float(interval.high))
+    return found
+
+
+if __name__ == "__main__":
+    main()

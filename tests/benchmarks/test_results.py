@@ -1,0 +1,63 @@
+"""The page of results says what the files say, and its formats round as they are read."""
+
+import json
+
+import pytest
+import results
+
+
+def test_the_page_is_made_of_the_files_that_are_there():
+    assert results.PAGE.read_text() == results.rendered(), "python benchmarks/results.py writes it anew"
+
+
+@pytest.mark.parametrize(
+    ("format_of", "value", "text"),
+    [
+        (results.percent, 0.12345, "12.3 %"),
+        (results.signed, 0.0123, "+1.2"),
+        (results.signed, -0.0001, "+0.0"),
+        (results.count, 12345.6, "12,346"),
+        (results.minutes, 95.0, "2 min"),
+        (results.each, [0.1, 0.256], "10.0, 25.6 %"),
+    ],
+)
+def test_figures_are_rounded_as_they_are_read(format_of, value, text):
+    assert format_of(value) == text
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    rows = [
+        {"kind": kind, "scenario": scenario, "seed": seed, "figures": [{"gie": gie}]}
+        for kind, scenario, seed, gie in [
+            ("a", "zoo", 0, 0.30),
+            ("b", "zoo", 0, 0.28),
+            ("a", "zoo", 1, 0.34),
+            ("b", "zoo", 1, 0.30),
+            ("a", "street", 0, 0.29),
+            ("b", "street", 0, 0.29),
+            ("a", "street", 1, 0.90),
+            ("c", "zoo", 1, 0.35),
+            ("d", "farm", 1, 0.35),
+        ]
+    ]
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    (tmp_path / "table.json").write_text(json.dumps({"rows": rows}))
+    return "table"
+
+
+def test_differences_are_paired_by_scenario_and_seed(table):
+    found = results.paired(table, "a", "b", "figures/0/gie")
+    assert (found["pairs"], found["difference"]) == (3, pytest.approx(0.02))
+    # Standard deviation of 0.02, 0.04, 0.00 is 0.02; t of 97.5 % with two degrees of freedom is 4.3027.
+    half = 4.3027 * 0.02 / 3**0.5
+    assert found["interval"] == pytest.approx((0.02 - half, 0.02 + half), abs=1e-5)
+
+
+def test_one_pair_has_no_interval_and_none_no_difference(table):
+    assert results.paired(table, "c", "b", "figures/0/gie") == {
+        "pairs": 1,
+        "difference": pytest.approx(0.05),
+        "interval": None,
+    }
+    assert results.paired(table, "d", "b", "figures/0/gie") is None
