@@ -1,6 +1,6 @@
-"""python benchmarks/results.py: writes docs/results.md from the JSON beside this file; no figure is typed by hand.
+"""python benchmarks/results.py: writes docs/results.md and docs/method.md with the figures of the JSON in this folder.
 
-The text stands in results.md.j2; figures come from the files that it names, in the formats that are defined here.
+The texts stand in pages/*.md.j2; figures come from the files that they name, in the formats that are defined here.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from scipy import stats
 from envise_tf.networks.shipped import card
 
 FOLDER = Path(__file__).parent
-PAGE = FOLDER.parent / "docs" / "results.md"
+PAGES = FOLDER / "pages"
+DOCS = FOLDER.parent / "docs"
 CONFIDENCE = 0.95
 
 
 def main() -> None:
-    """Writes the page."""
+    """Writes the pages."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    PAGE.write_text(rendered())
-    print(f"wrote {PAGE}")
+    for name, text in rendered().items():
+        (DOCS / name).write_text(text)
+        print(f"wrote {DOCS / name}")
 
 
-def rendered() -> str:
-    """Returns the page, Markdown."""
+def rendered() -> dict[str, str]:
+    """Returns the Markdown of each page, by the name of its file."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader(PAGES),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -48,15 +50,10 @@ def rendered() -> str:
         "each": each,
     }
     environment.filters.update(formats)
-    return environment.get_template("results.md.j2").render(
-        read=read,
-        exists=exists,
-        card=card,
-        prior_figures=prior_figures,
-        paired=paired,
-        cells=cells,
-        best_first=best_first,
-    )
+    figures = (read, exists, card, prior_figures, paired, cells, best_first)
+    environment.globals.update({function.__name__: function for function in figures})
+    templates = {name.removesuffix(".j2"): environment.get_template(name) for name in environment.list_templates()}
+    return {name: template.render() for name, template in templates.items()}
 
 
 def read(name: str) -> Any:

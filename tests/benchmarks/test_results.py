@@ -6,8 +6,11 @@ import pytest
 import results
 
 
-def test_the_page_is_made_of_the_files_that_are_there():
-    assert results.PAGE.read_text() == results.rendered(), "python benchmarks/results.py writes it anew"
+def test_the_pages_are_made_of_the_files_that_are_there():
+    pages = results.rendered()
+    assert set(pages) == {"results.md", "method.md"}
+    for name, text in pages.items():
+        assert (results.DOCS / name).read_text() == text, "python benchmarks/results.py writes it anew"
 
 
 @pytest.mark.parametrize(
