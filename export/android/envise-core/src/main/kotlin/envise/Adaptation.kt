@@ -16,27 +16,25 @@ public data class Adaptation(
     val prior: List<Double>,
     val sourcePrior: List<Double>,
 ) {
-    private val logRatios: DoubleArray by lazy { logRatios(prior) }
-
     /** Returns the adapted logits of the teacher's raw ones, under the manifest's prior. */
-    public fun adapted(logits: FloatArray): FloatArray = shifted(logits, logRatios)
+    public fun adapted(logits: FloatArray): FloatArray = adapted(logits, prior)
 
     /** Returns the adapted logits under another [prior], shares that sum to 1; those below 1e-6 count as 1e-6. */
-    public fun adapted(logits: FloatArray, prior: List<Double>): FloatArray = shifted(logits, logRatios(prior))
+    public fun adapted(logits: FloatArray, prior: List<Double>): FloatArray {
+        require(prior.size == sourcePrior.size) { "a prior of ${prior.size} shares: expected ${sourcePrior.size}" }
+        val calibrated = calibrated(logits)
+        return FloatArray(logits.size) {
+            (calibrated[it] + (ln(maxOf(prior[it], SHARE_FLOOR)) - ln(sourcePrior[it]))).toFloat()
+        }
+    }
 
     /** Returns z / T + b of raw logits z. */
-    private fun calibrated(logits: FloatArray) = DoubleArray(logits.size) { logits[it] / temperature + bias[it] }
-
-    private fun shifted(logits: FloatArray, shift: DoubleArray): FloatArray {
-        val calibrated = calibrated(logits)
-        return FloatArray(logits.size) { (calibrated[it] + shift[it]).toFloat() }
-    }
-
-    private fun logRatios(prior: List<Double>): DoubleArray {
-        require(prior.size == sourcePrior.size) { "a prior of ${prior.size} shares: expected ${sourcePrior.size}" }
-        return DoubleArray(prior.size) { ln(maxOf(prior[it], SHARE_FLOOR)) - ln(sourcePrior[it]) }
-    }
+    internal fun calibrated(logits: FloatArray): DoubleArray =
+        DoubleArray(logits.size) { logits[it] / temperature + bias[it] }
 }
 
 /** Smallest share that a class is taken to have: no logit becomes infinite, no class impossible. */
 internal const val SHARE_FLOOR = 1e-6
+
+/** How far the sum of shares may be from 1. */
+internal const val PRIOR_TOLERANCE = 1e-6

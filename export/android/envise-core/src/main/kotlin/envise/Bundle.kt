@@ -72,7 +72,7 @@ private fun checkedContent(files: BundleFiles, entry: FileEntry): ByteArray {
     return content
 }
 
-private fun sha256(content: ByteArray) =
+internal fun sha256(content: ByteArray): String =
     MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
 
 private fun checkLabels(written: String, names: List<String>) {

@@ -18,12 +18,14 @@ public data class Answer(val label: Int, val name: String, val byStudent: Boolea
  *
  * @property answered images that the student answered.
  * @property deferred images that it left to the teacher.
+ * @property audited images that it would have answered and that the teacher answered, see [Cascade.observe].
  * @property studentMilliseconds that the student took for all images.
  * @property teacherMilliseconds that the teacher took for those it answered, without loading it.
  */
 public data class Statistics(
     val answered: Int = 0,
     val deferred: Int = 0,
+    val audited: Int = 0,
     val studentMilliseconds: Double = 0.0,
     val teacherMilliseconds: Double = 0.0,
 )
@@ -31,8 +33,9 @@ public data class Statistics(
 /**
  * The cascade of a bundle: the student looks at every image, the teacher only at those that the student defers.
  *
- * Any thread may call it; images are answered one after the other, on the thread that brings them. The teacher is
- * loaded when the first image is deferred.
+ * Any thread may call it; images are answered one after the other. Its interpreters are made and used on the threads
+ * that call: one whose delegate is bound to a thread needs all calls on that thread, which a live stream's
+ * [ImageClassifier] sees to. The teacher is loaded when the first image is deferred.
  *
  * @param bundle which networks, and how they decide.
  * @param loader makes an interpreter of a network's file.
@@ -54,6 +57,11 @@ public class Cascade @JvmOverloads constructor(
 
     internal val isBuiltin: Boolean = builtin
 
+    /** Of the stream's prior; null unless [observe] was called. */
+    @get:Synchronized
+    public var observation: Observation? = null
+        private set
+
     /** Since the cascade was made. */
     @get:Synchronized
     public var statistics: Statistics = Statistics()
@@ -69,21 +77,45 @@ public class Cascade @JvmOverloads constructor(
      * @throws EnviseException the image has another size, a network gives something else than the manifest says, or the
      *     teacher's logits are no numbers.
      */
+    public fun classify(image: ByteArray): Answer = verdict(image).answer
+
+    /**
+     * Estimates the stream's prior from now on, and adapts the teacher to it once the window is full.
+     *
+     * @throws EnviseException the bundle's teacher is not adapted, or the state is damaged or another teacher's.
+     */
     @Synchronized
-    public fun classify(image: ByteArray): Answer {
+    @JvmOverloads
+    public fun observe(options: ObservationOptions = ObservationOptions()) {
+        observation = Observation(bundle, options)
+    }
+
+    /** As [classify], with all that the network said which answered. */
+    @Synchronized
+    internal fun verdict(image: ByteArray): Verdict = verdict(image, observation)
+
+    /** As [classify], but of an image that is none of the stream: under the bundle's own prior, and never audited. */
+    @Synchronized
+    internal fun unobserved(image: ByteArray): Answer = verdict(image, null).answer
+
+    private fun verdict(image: ByteArray, observation: Observation?): Verdict {
         check(!isClosed) { "the cascade is closed" }
         if (image.size != square.bytes) {
             throw WrongImage("${image.size} bytes", "${square.bytes}: RGB of ${manifest.imageSize} x ${manifest.imageSize} pixels")
         }
         (input.clear() as ByteBuffer).put(image)
         val (logits, score) = askStudent()
-        if (isDeferred(logits, score, entry.thresholds)) {
-            val label = askTeacher().indexOfLargest()
-            statistics = statistics.run { copy(deferred = deferred + 1) }
-            return answer(label, false, score)
+        val isDeferred = isDeferred(logits, score, entry.thresholds)
+        val isAudited = !isDeferred && observation != null && observation.audits()
+        if (!isDeferred && !isAudited) {
+            statistics = statistics.run { copy(answered = answered + 1) }
+            return verdict(logits, manifest.teacherClasses, true, score)
         }
-        statistics = statistics.run { copy(answered = answered + 1) }
-        return answer(manifest.teacherClasses[logits.indexOfLargest()], true, score)
+        val raw = askTeacher()
+        val adapted = manifest.adaptation?.run { adapted(raw, observation?.prior ?: prior) } ?: raw
+        observation?.see(raw, isAudited)
+        statistics = statistics.run { if (isAudited) copy(audited = audited + 1) else copy(deferred = deferred + 1) }
+        return verdict(adapted, manifest.classNames.indices.toList(), false, score)
     }
 
     /** Gives both interpreters' memory back; waits for an image that is being answered. */
@@ -95,8 +127,10 @@ public class Cascade @JvmOverloads constructor(
         teacher?.close()
     }
 
-    private fun answer(label: Int, byStudent: Boolean, score: Float) =
-        Answer(label, manifest.classNames[label], byStudent, score)
+    private fun verdict(logits: FloatArray, classes: List<Int>, byStudent: Boolean, score: Float): Verdict {
+        val label = classes[logits.indexOfLargest()]
+        return Verdict(Answer(label, manifest.classNames[label], byStudent, score), logits, classes)
+    }
 
     /** Returns the student's logits and score. */
     private fun askStudent(): Pair<FloatArray, Float> {
@@ -107,7 +141,7 @@ public class Cascade @JvmOverloads constructor(
         return Pair(logits, if (logits.any { it.isNaN() }) Float.NaN else score)
     }
 
-    /** Returns the teacher's logits, adapted where the manifest says how. */
+    /** Returns the teacher's logits as they are. */
     private fun askTeacher(): FloatArray {
         val entry = manifest.teacher
         val network = teacher ?: loader.load(bundle.networkFile(entry.file, entry.runtime)).also { teacher = it }
@@ -115,7 +149,7 @@ public class Cascade @JvmOverloads constructor(
         statistics = statistics.run { copy(teacherMilliseconds = teacherMilliseconds + milliseconds) }
         val logits = outputs.output(entry.logitsOutput, manifest.classNames.size, entry.file)
         if (logits.any { it.isNaN() }) throw NotNumbers(entry.file.name)
-        return manifest.adaptation?.adapted(logits) ?: logits
+        return logits
     }
 
     private fun run(network: Network): List<FloatArray> {

@@ -66,6 +66,18 @@ public class WrongNetwork(file: String, found: String, expected: String) :
 public class NotNumbers(file: String) :
     EnviseException("$file gave logits that are not numbers: look for the image with python -m envise_tf.export.verify")
 
+/** The bundle's teacher is not adapted, so that its answers say nothing sure of the stream's prior. */
+public class RawTeacher(bundle: String) :
+    EnviseException("the bundle $bundle has a raw teacher: expected an adaptation; train with --adapt true and export again")
+
+/** The state of an observation is damaged, or is that of another teacher. */
+public class WrongState :
+    EnviseException("the state of an observation is damaged, or that of another teacher: leave it out to begin anew")
+
+/** The options name a class that the bundle does not have. */
+public class UnknownCategory(name: String) :
+    EnviseException("a list of categories has $name, which is no class of the bundle: look for its name in $LABELS")
+
 internal const val MANIFEST = "manifest.json"
 internal const val CHECKSUM = "manifest.sha256"
 internal const val LABELS = "labels.txt"

@@ -36,4 +36,8 @@ internal fun json(content: ByteArray): JsonElement =
 internal val JsonElement?.integerOrNull: Int?
     get() = (this as? JsonPrimitive)?.takeIf { it.isNumber }?.asString?.toBigIntegerOrNull()?.toDouble()?.toInt()
 
+internal fun JsonElement?.textOrNull(): String? = (this as? JsonPrimitive)?.takeIf { it.isString }?.asString
+
+internal fun JsonElement?.numberOrNull(): Double? = (this as? JsonPrimitive)?.takeIf { it.isNumber }?.asDouble
+
 private fun Throwable.oneLine() = message.orEmpty().lineSequence().first()

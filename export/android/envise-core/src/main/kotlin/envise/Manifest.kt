@@ -49,7 +49,8 @@ public data class TeacherEntry(val file: FileEntry, val runtime: Runtime, val lo
  * @property adaptation null where the teacher answers by its logits as they are.
  * @property goldenImages number of images in the golden file.
  */
-public data class Manifest(
+@ConsistentCopyVisibility
+public data class Manifest internal constructor(
     val name: String,
     val imageSize: Int,
     val classNames: List<String>,
@@ -61,14 +62,14 @@ public data class Manifest(
     val labels: FileEntry,
     val golden: FileEntry,
     val goldenImages: Int,
+    /** Of the teacher's file and its calibration, on which its calibrated logits depend; null of a raw teacher. */
+    internal val teacherFingerprint: String?,
 ) {
     /** The entries of all files, in the order in which they are checked. */
     val files: List<FileEntry>
         get() = listOfNotNull(student?.file, builtinStudent.file, teacher.file, labels, golden)
 
     internal companion object {
-        /** Of a sum of shares from 1. */
-        private const val PRIOR_TOLERANCE = 1e-6
         private val READ_VERSIONS = 1..2
 
         /** Returns the manifest in the bytes of manifest.json; its schema version is looked at before all else. */
@@ -121,6 +122,7 @@ private fun JsonObject.manifest() = Manifest(
     labels = getAsJsonObject("labels").file(),
     golden = getAsJsonObject("golden").file(),
     goldenImages = getAsJsonObject("golden").get("images").asDouble.toInt(),
+    teacherFingerprint = getAsJsonObject("adaptation")?.fingerprint(getAsJsonObject("teacher").get("sha256").asString),
 )
 
 private fun JsonObject.student(): StudentEntry {
@@ -150,6 +152,14 @@ private fun JsonObject.adaptation() = Adaptation(
     prior = getAsJsonArray("prior").doubles(),
     sourcePrior = getAsJsonArray("source_prior").doubles(),
 )
+
+/** As `envise_tf.export.observation` names a teacher: of the numbers as the manifest writes them. */
+private fun JsonObject.fingerprint(teacher: String): String {
+    fun list(values: Iterable<String>) = values.joinToString(prefix = "[", postfix = "]")
+    val (bias, sourcePrior) = listOf("bias", "source_prior").map { key -> list(getAsJsonArray(key).map { it.asString }) }
+    val calibration = list(listOf(get("temperature").asString, bias, sourcePrior))
+    return sha256(list(listOf("\"$teacher\"", calibration)).toByteArray())
+}
 
 private fun JsonObject.file() = FileEntry(get("file").asString, get("bytes").asDouble.toLong(), get("sha256").asString)
 

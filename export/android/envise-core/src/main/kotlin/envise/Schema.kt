@@ -98,10 +98,6 @@ private operator fun String.div(key: String) = if (isEmpty()) key else "$this.$k
 
 private fun JsonElement.alternatives() = if (isJsonArray) asJsonArray.toList() else listOf(this)
 
-private fun JsonElement.textOrNull() = (this as? JsonPrimitive)?.takeIf { it.isString }?.asString
-
-private fun JsonElement.numberOrNull() = (this as? JsonPrimitive)?.takeIf { it.isNumber }?.asDouble
-
 private fun JsonElement.isOfType(type: String) = when (type) {
     "object" -> this is JsonObject
     "array" -> this is JsonArray
