@@ -13,7 +13,7 @@ class CascadeTest {
     private fun cascade(score: Float, teacherNumbers: Int = 5) = Cascade(bundle, { file ->
         val isTeacher = file.name == "teacher.tflite"
         val logits = FloatArray(teacherNumbers).also { it[1] = 50f }
-        Saying(if (isTeacher) listOf(logits) else listOf(FloatArray(3), floatArrayOf(score), floatArrayOf(2f, 1f, 0f)))
+        Saying(if (isTeacher) listOf(logits) else Saying.student(floatArrayOf(2f, 1f, 0f), score))
             .also { loaded[file.name] = it }
     })
 
