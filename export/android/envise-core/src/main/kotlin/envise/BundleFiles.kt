@@ -15,6 +15,7 @@ public fun interface BundleFiles {
      *
      * @throws IOException there is no such file, or it cannot be read.
      */
+    @Throws(IOException::class)
     public fun open(name: String): InputStream
 
     public companion object {

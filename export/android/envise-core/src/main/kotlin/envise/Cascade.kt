@@ -40,7 +40,7 @@ public data class Statistics(
  * @param bundle which networks, and how they decide.
  * @param loader makes an interpreter of a network's file.
  * @param builtin true takes the student of stock operators, for apps without Larq Compute Engine.
- * @throws EnviseException the bundle has no such student, or its file has changed.
+ * @throws EnviseException the bundle has no such student, its file has changed, or the interpreter refuses it.
  */
 public class Cascade @JvmOverloads constructor(
     public val bundle: Bundle,
@@ -51,7 +51,7 @@ public class Cascade @JvmOverloads constructor(
     private val entry = bundle.student(builtin)
     private val square = CentralSquare(manifest.imageSize)
     private val input = ByteBuffer.allocateDirect(square.bytes).order(ByteOrder.nativeOrder())
-    private val student = loader.load(bundle.networkFile(entry.file, entry.runtime))
+    private val student = load(entry.file, entry.runtime)
     private var teacher: Network? = null
     private var isClosed = false
 
@@ -144,12 +144,23 @@ public class Cascade @JvmOverloads constructor(
     /** Returns the teacher's logits as they are. */
     private fun askTeacher(): FloatArray {
         val entry = manifest.teacher
-        val network = teacher ?: loader.load(bundle.networkFile(entry.file, entry.runtime)).also { teacher = it }
+        val network = teacher ?: load(entry.file, entry.runtime).also { teacher = it }
         val (outputs, milliseconds) = timed { run(network) }
         statistics = statistics.run { copy(teacherMilliseconds = teacherMilliseconds + milliseconds) }
         val logits = outputs.output(entry.logitsOutput, manifest.classNames.size, entry.file)
         if (logits.any { it.isNaN() }) throw NotNumbers(entry.file.name)
         return logits
+    }
+
+    private fun load(file: FileEntry, runtime: Runtime): Network {
+        val content = bundle.networkFile(file, runtime)
+        return try {
+            loader.load(content)
+        } catch (failure: EnviseException) {
+            throw failure
+        } catch (failure: RuntimeException) {
+            throw RefusedNetwork(file.name, failure)
+        }
     }
 
     private fun run(network: Network): List<FloatArray> {

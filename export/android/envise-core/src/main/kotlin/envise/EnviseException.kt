@@ -3,9 +3,9 @@ package envise
 /**
  * What can go wrong with a bundle or an image; each message is one sentence that says what was found and what to do.
  *
- * Misuse of the API, such as a closed cascade, is an [IllegalStateException] or [IllegalArgumentException] instead.
+ * Unchecked, so that Java may catch it where it wants to. Misuse of the API, such as a closed cascade, is an [IllegalStateException] or [IllegalArgumentException] instead.
  */
-public sealed class EnviseException(message: String, cause: Throwable? = null) : Exception(message, cause)
+public sealed class EnviseException(message: String, cause: Throwable? = null) : RuntimeException(message, cause)
 
 /** A file of the bundle is missing or cannot be read. */
 public class UnreadableFile(file: String, reason: String, cause: Throwable? = null) :
@@ -57,6 +57,13 @@ public class GoldenMismatch(image: Int, found: String, expected: String) : Envis
 /** An image has another size than the networks take. */
 public class WrongImage(found: String, expected: String) :
     EnviseException("an image of $found given: expected $expected")
+
+/** The interpreter takes no such network, or none can be made; the cause is what it said. */
+public class RefusedNetwork(file: String, cause: Throwable) : EnviseException(
+    "the interpreter refuses $file (${cause.message.orEmpty().lines().first()}): " +
+        "expected a network that runs on this version; export the bundle again",
+    cause,
+)
 
 /** A network gives something else than the manifest says. */
 public class WrongNetwork(file: String, found: String, expected: String) :

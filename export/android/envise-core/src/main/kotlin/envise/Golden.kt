@@ -33,6 +33,13 @@ public class Golden private constructor(public val images: List<ByteArray>, priv
         }
     }
 
+    /** Returns what a network said where the bundle was written, such as teacher_logits, image by image. */
+    internal fun floats(name: String): FloatArray {
+        val array = arrays[name]?.takeIf { it.type == "<f4" && it.shape.first() == images.size }
+            ?: throw WrongGolden("it has no $name of float32")
+        return array.bytes.duplicate().order(ByteOrder.LITTLE_ENDIAN).asFloatBuffer().let { all -> FloatArray(all.remaining()).also { all.get(it) } }
+    }
+
     private fun array(name: String, type: String): NpyArray =
         arrays[name]?.takeIf { it.type == type && it.shape == listOf(images.size) }
             ?: throw WrongGolden("it has no $name of ${images.size} numbers, $type")

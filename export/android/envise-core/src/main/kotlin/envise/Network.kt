@@ -30,6 +30,6 @@ public class NetworkFile internal constructor(
 
 /** Makes interpreters: what stands between the cascade and TensorFlow Lite or Larq Compute Engine. */
 public fun interface NetworkLoader {
-    /** Returns a network ready to run. */
+    /** Returns a network ready to run; what it throws is the cause of [RefusedNetwork]. */
     public fun load(file: NetworkFile): Network
 }

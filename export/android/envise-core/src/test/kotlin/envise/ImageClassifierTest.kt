@@ -242,7 +242,7 @@ class ImageClassifierTest {
         val failure = assertFailsWith<UnknownCategory> { ImageClassifier.create(bundle, network, options("unicorn")) }
         assertTrue("unicorn" in failure.message!!)
         val broken = NetworkLoader { throw IllegalStateException("no interpreter") }
-        assertFailsWith<IllegalStateException> { ImageClassifier.create(bundle, broken, options("ant")) }
+        assertFailsWith<RefusedNetwork> { ImageClassifier.create(bundle, broken, options("ant")) }
         val ours = Thread.getAllStackTraces().keys.filter { it.name == "envise" }
         ours.forEach { it.join(60_000) }
         assertTrue(ours.none { it.isAlive })
