@@ -58,12 +58,12 @@ public class Cascade @JvmOverloads constructor(
     internal val isBuiltin: Boolean = builtin
 
     /** Of the stream's prior; null unless [observe] was called. */
-    @get:Synchronized
+    @Volatile
     public var observation: Observation? = null
         private set
 
-    /** Since the cascade was made. */
-    @get:Synchronized
+    /** Since the cascade was made; to be read at any time, also while an image is being answered. */
+    @Volatile
     public var statistics: Statistics = Statistics()
         private set
 

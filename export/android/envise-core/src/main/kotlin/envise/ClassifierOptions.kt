@@ -71,30 +71,45 @@ public class ClassifierOptions private constructor(builder: Builder) {
         internal var resultListener: ResultListener? = null
         internal var errorListener: ErrorListener? = null
 
+        /** Sets [ClassifierOptions.runningMode]. */
         public fun setRunningMode(mode: RunningMode): Builder = apply { runningMode = mode }
 
+        /** Sets [ClassifierOptions.isBuiltin]. */
         public fun setBuiltin(isBuiltin: Boolean): Builder = apply { this.isBuiltin = isBuiltin }
 
-        /** @throws IllegalArgumentException [most] is less than 1. */
+        /**
+         * Sets [ClassifierOptions.maxResults].
+         *
+         * @throws IllegalArgumentException [most] is less than 1.
+         */
         public fun setMaxResults(most: Int): Builder = apply {
             require(most > 0) { "$most results at most: expected 1 or more; leave it out for all" }
             maxResults = most
         }
 
-        /** @throws IllegalArgumentException [least] is not in 0..1. */
+        /**
+         * Sets [ClassifierOptions.scoreThreshold].
+         *
+         * @throws IllegalArgumentException [least] is not in 0..1.
+         */
         public fun setScoreThreshold(least: Float): Builder = apply {
             require(least in 0f..1f) { "a score threshold of $least: expected a probability, 0 to 1" }
             scoreThreshold = least
         }
 
+        /** Sets [ClassifierOptions.categoryAllowlist]. */
         public fun setCategoryAllowlist(names: Collection<String>): Builder = apply { categoryAllowlist = names.toSet() }
 
+        /** Sets [ClassifierOptions.categoryDenylist]. */
         public fun setCategoryDenylist(names: Collection<String>): Builder = apply { categoryDenylist = names.toSet() }
 
+        /** Sets [ClassifierOptions.observation]. */
         public fun setObservation(options: ObservationOptions): Builder = apply { observation = options }
 
+        /** Sets [ClassifierOptions.resultListener]. */
         public fun setResultListener(listener: ResultListener): Builder = apply { resultListener = listener }
 
+        /** Sets [ClassifierOptions.errorListener]. */
         public fun setErrorListener(listener: ErrorListener): Builder = apply { errorListener = listener }
 
         /**

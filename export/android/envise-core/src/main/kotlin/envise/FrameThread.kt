@@ -15,7 +15,9 @@ internal class FrameThread<F : Any>(private val work: (F) -> Unit) {
     @Volatile
     private var thread: Thread? = null
     private val waiting = AtomicReference<F?>()
-    private val executor = Executors.newSingleThreadExecutor { task -> Thread(task, "envise").also { thread = it } }
+    private val executor = Executors.newSingleThreadExecutor { task ->
+        Thread(task, "envise").apply { isDaemon = true }.also { thread = it }
+    }
 
     /** Returns what [make] returns on the thread, or throws what it throws there. */
     fun <T> call(make: () -> T): T {
