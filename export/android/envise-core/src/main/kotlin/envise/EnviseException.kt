@@ -60,7 +60,7 @@ public class WrongImage(found: String, expected: String) :
 
 /** The interpreter takes no such network, or none can be made; the cause is what it said. */
 public class RefusedNetwork(file: String, cause: Throwable) : EnviseException(
-    "the interpreter refuses $file (${cause.message.orEmpty().lines().first()}): " +
+    "the interpreter refuses $file (${cause.message?.lines()?.firstOrNull { it.isNotBlank() } ?: "without a reason"}): " +
         "expected a network that runs on this version; export the bundle again",
     cause,
 )

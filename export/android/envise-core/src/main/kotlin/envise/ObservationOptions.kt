@@ -8,7 +8,7 @@ import java.util.Random
  * @property auditShare chance of an image that the student would answer to be answered by the teacher instead, above 0,
  *     at most 1. Each costs the teacher's time.
  * @property window number of the latest images before the teacher that count, at least 100. It takes 4 bytes for each
- *     image and class.
+ *     image and class, and each image before the teacher costs up to ten steps of EM through all of it.
  * @property state what [Observation.state] returned for this bundle, to go on after a restart; null begins anew.
  * @property random draws the audits.
  * @throws IllegalArgumentException a number is out of its range.

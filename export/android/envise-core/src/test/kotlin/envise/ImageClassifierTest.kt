@@ -1,5 +1,6 @@
 package envise
 
+import org.junit.jupiter.api.Timeout
 import java.nio.ByteBuffer
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.CountDownLatch
@@ -17,6 +18,7 @@ import kotlin.test.assertNull
 import kotlin.test.assertSame
 import kotlin.test.assertTrue
 
+@Timeout(60, threadMode = Timeout.ThreadMode.SEPARATE_THREAD) // a thread that waits for ever must not stop the build
 class ImageClassifierTest {
     private val bundle = Bundle.load(inMemory(INTACT))
     private val picture = RgbaPicture(ByteArray(4 * 4 * 4), 4, 4)
@@ -72,6 +74,7 @@ class ImageClassifierTest {
         live.classifyAsync(picture, 1)
         network.awaitRun()
         for (stamp in 2L..5L) live.classifyAsync(picture, stamp)
+        assertEquals(0, live.statistics.answered) // is read while the first is being answered
         network.gate.release(2)
         assertEquals(listOf(1L, 5L), List(2) { results.take().timestampMilliseconds })
         assertEquals(3, live.dropped)
