@@ -75,7 +75,7 @@ class Observer:
 
     @functools.cached_property
     def _float_student(self) -> tf.keras.Model:
-        return _with_float_input(self._student)
+        return with_float_input(self._student)
 
     @functools.cached_property
     def _float_forward(self) -> Callable[..., tf.Tensor]:
@@ -142,7 +142,7 @@ def _last_dense(student: tf.keras.Model) -> tf.keras.layers.Dense:
     return last
 
 
-def _with_float_input(student: tf.keras.Model) -> tf.keras.Model:
+def with_float_input(student: tf.keras.Model) -> tf.keras.Model:
     """Returns a copy of a student that takes float32 pixels: a uint8 input passes no gradient."""
     pixels = tf.keras.Input(student.input_shape[1:], dtype=tf.float32)
     copied = tf.keras.models.clone_model(student, input_tensors=pixels)
