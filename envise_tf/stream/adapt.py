@@ -97,7 +97,7 @@ class Adapting:
     ) -> None:
         self._plan, self._workshop, self._replay, self._journal, self._search = plan, workshop, replay, journal, search
         self._progress, self._tries = _Progress(journal.position), tries
-        self._usher = Usher(plan.block)
+        self._usher = Usher(plan.block_of_time)
         shape, classes = replay.images.shape[1:], workshop.teacher.classes
         self._holdout = Holdout(plan.held_back, shape, classes, plan.seed + self._progress.began)
         self._detector = ChangeDetector(plan.false_alarms)

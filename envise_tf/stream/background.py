@@ -67,7 +67,7 @@ class Background:
         self._student, self._tries = student, tries
         self._progress = _Progress(is_over=plan.adapt_by != "both")
         self._pays_after = pays_after(plan.trained, macs(student.network), workshop.teacher.macs)
-        self._usher = Usher(plan.block)
+        self._usher = Usher(plan.block_of_time)
         self._training: Training | None = None
 
     @property
@@ -82,7 +82,7 @@ class Background:
             images: uint8 (n, height, width, 3), n > 0; the journal counts them already.
         """
         first = self._journal.position - len(images)
-        return self._usher.uses(images, first) if self.is_training else uses_of(images, first, self._plan.block)
+        return self._usher.uses(images, first) if self.is_training else uses_of(images, first, self._plan.block_of_time)
 
     def advanced(self, shown: Shown, uses: Uses, avoidable: int) -> ServingStudent | None:
         """Trains where it pays; returns the student that is to replace the one that serves.

@@ -285,7 +285,7 @@ def adapt_plan(settings: StreamSettings, frames: Frames) -> AdaptPlan:
     return AdaptPlan(
         **{name: getattr(settings, name) for name in same},
         augmentation=Augmentation(settings.flip, settings.shift, 0.0, settings.mixup),
-        block=None if isinstance(frames, PhasedFrames) else BLOCK,
+        block_of_time=None if isinstance(frames, PhasedFrames) else BLOCK,
         options=options,
     )
 

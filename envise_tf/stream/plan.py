@@ -37,8 +37,8 @@ class AdaptPlan:
         learning_rate: of all variables, > 0.
         augmentation: of every training image.
         held_back: most images held back.
-        block: consecutive images that are held back or trained on together, for streams in the order of time; None
-            where images are independent: then the pixels of each decide.
+        block_of_time: consecutive images that are held back or trained on together, for streams in the order of time;
+            None where images are independent: then the pixels of each decide.
         rule: of the promise, see `deferral.rules`.
         options: of the rule, epsilon and confidence among them.
         adapt_by: whether a student may serve without training (restriction), is always trained (training), or is
@@ -61,7 +61,7 @@ class AdaptPlan:
     learning_rate: float
     augmentation: Augmentation
     held_back: int
-    block: int | None
+    block_of_time: int | None
     rule: str
     options: Mapping[str, Any]
     adapt_by: AdaptBy

@@ -41,7 +41,7 @@ ADAPT = AdaptPlan(
     learning_rate=1e-9,  # nothing depends on what is learned
     augmentation=Augmentation(),
     held_back=400,
-    block=None,
+    block_of_time=None,
     rule="risk",
     options={"epsilon": 0.2, "confidence": 0.95},
     adapt_by="training",
@@ -417,7 +417,7 @@ def test_what_is_held_back_for_the_promise_chooses_neither_classes_nor_a_start(t
 
 def test_frames_of_a_block_of_time_have_one_use(teacher):
     lifecycle = begun(
-        teacher, teacher, {"block": 16, "longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}}
+        teacher, teacher, {"block_of_time": 16, "longest": 10_000, "options": {"epsilon": 0.01, "confidence": 0.95}}
     )
     played(lifecycle, stream_of(LOW, 2400))
     blocks = {use: set((numbers // 16).tolist()) for use, numbers in kept(lifecycle).items()}

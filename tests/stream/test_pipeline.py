@@ -158,8 +158,8 @@ def test_photographs_and_films_are_held_back_in_blocks_of_time_and_simulated_ima
     words_of = {"simulated": simulated, "photographs": words(images=photographs, image_size=32)}
     settings = {name: parsed(StreamSettings, "stream", "", given)[0] for name, given in words_of.items()}
     plans = {name: adapt_plan(one, found_sight(one, Run(Path("nowhere"))).frames) for name, one in settings.items()}
-    assert plans["simulated"].block is None
-    assert plans["photographs"].block == 64
+    assert plans["simulated"].block_of_time is None
+    assert plans["photographs"].block_of_time == 64
 
 
 def test_labelled_images_calibrate_the_teacher_and_come_with_what_it_says_of_each(simulated, tmp_path):
