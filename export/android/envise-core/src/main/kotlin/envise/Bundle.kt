@@ -16,7 +16,7 @@ public class Bundle private constructor(public val manifest: Manifest, private v
      *
      * @throws EnviseException the file has changed since, or is no golden file.
      */
-    public fun golden(): Golden = Golden.of(checkedContent(files, manifest.golden), manifest)
+    public fun golden(): Golden = Golden.of(checkedContent(files, manifest.golden).bytes(), manifest)
 
     /** Returns the student's entry, of the built-in one or the binary one, which a bundle of a twin alone lacks. */
     internal fun student(builtin: Boolean): StudentEntry =
@@ -26,7 +26,8 @@ public class Bundle private constructor(public val manifest: Manifest, private v
     /** Returns a network's file for an interpreter, checked once more: it may have changed since. */
     internal fun networkFile(file: FileEntry, runtime: Runtime): NetworkFile {
         val content = checkedContent(files, file)
-        val direct = ByteBuffer.allocateDirect(content.size).order(ByteOrder.nativeOrder())
+        if (content.isDirect) return NetworkFile(file.name, runtime, content)
+        val direct = ByteBuffer.allocateDirect(content.remaining()).order(ByteOrder.nativeOrder())
         direct.put(content).rewind()
         return NetworkFile(file.name, runtime, direct)
     }
@@ -52,7 +53,7 @@ public class Bundle private constructor(public val manifest: Manifest, private v
             val contents = manifest.files.associateWith { entry ->
                 checkedContent(files, entry).takeIf { entry == manifest.labels }
             }
-            checkLabels(contents.getValue(manifest.labels)!!.toString(Charsets.UTF_8), manifest.classNames)
+            checkLabels(contents.getValue(manifest.labels)!!.bytes().toString(Charsets.UTF_8), manifest.classNames)
             return Bundle(manifest, files)
         }
     }
@@ -61,10 +62,12 @@ public class Bundle private constructor(public val manifest: Manifest, private v
 /** Of a file that is read into memory: what a ByteArray holds. */
 private const val MOST_BYTES = Int.MAX_VALUE - 8L
 
-private fun checkedContent(files: BundleFiles, entry: FileEntry): ByteArray {
-    val content = files.read(entry.name, minOf(entry.bytes + 1, MOST_BYTES))
-    if (content.size.toLong() != entry.bytes) {
-        val found = if (content.size > entry.bytes) "more than ${entry.bytes} bytes" else "${content.size} bytes"
+/** Returns a file, in the system's memory where it can be, once size and SHA-256 are the manifest's. */
+private fun checkedContent(files: BundleFiles, entry: FileEntry): ByteBuffer {
+    val content = files.mapped(entry.name)?.order(ByteOrder.nativeOrder())
+        ?: ByteBuffer.wrap(files.read(entry.name, minOf(entry.bytes + 1, MOST_BYTES)))
+    if (content.remaining().toLong() != entry.bytes) {
+        val found = if (content.remaining() > entry.bytes) "more than ${entry.bytes} bytes" else "${content.remaining()} bytes"
         throw DamagedFile(entry.name, found, "${entry.bytes} bytes")
     }
     val found = sha256(content)
@@ -72,8 +75,13 @@ private fun checkedContent(files: BundleFiles, entry: FileEntry): ByteArray {
     return content
 }
 
-internal fun sha256(content: ByteArray): String =
-    MessageDigest.getInstance("SHA-256").digest(content).joinToString("") { "%02x".format(it) }
+/** Returns the hexadecimal digest of what remains of a buffer, which stays where it is. */
+private fun sha256(content: ByteBuffer) =
+    MessageDigest.getInstance("SHA-256").apply { update(content.duplicate()) }.digest().joinToString("") { "%02x".format(it) }
+
+internal fun sha256(content: ByteArray): String = sha256(ByteBuffer.wrap(content))
+
+private fun ByteBuffer.bytes() = ByteArray(remaining()).also { duplicate().get(it) }
 
 private fun checkLabels(written: String, names: List<String>) {
     if (written != names.joinToString("") { "$it\n" }) throw WrongLabels(written.lines().count { it.isNotEmpty() }, names.size)

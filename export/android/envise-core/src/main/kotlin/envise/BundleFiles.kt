@@ -6,6 +6,7 @@ import java.io.FileNotFoundException
 import java.io.FilterInputStream
 import java.io.IOException
 import java.io.InputStream
+import java.nio.ByteBuffer
 import java.util.zip.ZipFile
 
 /** Where the files of a bundle are: a folder, a ZIP archive, or the assets of an app, `BundleFiles { assets.open("zoo/$it") }`. */
@@ -17,6 +18,14 @@ public fun interface BundleFiles {
      */
     @Throws(IOException::class)
     public fun open(name: String): InputStream
+
+    /**
+     * Returns all of a file in memory of the system's, so that it takes none of the app's: direct, at its start. Null where
+     * that cannot be done, or the file may change while it is there; it is read by [open] then.
+     *
+     * @throws IOException there is no such file, or it cannot be read.
+     */
+    public fun map(name: String): ByteBuffer? = null
 
     public companion object {
         /** The files of a folder. */
@@ -45,9 +54,14 @@ private fun openZipped(archive: File, name: String): InputStream {
 }
 
 /** Returns the first [most] bytes of a file, or all of a shorter one: what is too long is not read to its end. */
-internal fun BundleFiles.read(name: String, most: Long): ByteArray =
+internal fun BundleFiles.read(name: String, most: Long): ByteArray = readable(name) { open(name).use { it.upTo(most) } }
+
+/** Returns a file as [BundleFiles.map] does. */
+internal fun BundleFiles.mapped(name: String): ByteBuffer? = readable(name) { map(name) }
+
+private inline fun <T> readable(name: String, work: () -> T): T =
     try {
-        open(name).use { it.upTo(most) }
+        work()
     } catch (failure: IOException) {
         throw UnreadableFile(name, failure.message ?: "it is missing", failure)
     }

@@ -1,0 +1,70 @@
+package envise.android
+
+import envise.Network
+import envise.NetworkFile
+import envise.NetworkLoader
+import envise.Runtime
+import org.tensorflow.lite.Interpreter
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+
+/**
+ * Makes networks of TensorFlow Lite's `Interpreter`.
+ *
+ * The class comes with the app: from `org.tensorflow:tensorflow-lite`, or from Larq Compute Engine's AAR, which takes its
+ * place. Only the second runs binary students.
+ */
+public class InterpreterLoader private constructor(
+    private val runtimes: Set<Runtime>,
+    private val threads: Int,
+    private val useXnnpack: Boolean,
+) : NetworkLoader {
+    init {
+        require(threads > 0) { "$threads threads: expected at least 1" }
+    }
+
+    /**
+     * Returns a network in an interpreter of its own.
+     *
+     * @throws IllegalArgumentException this library does not run the file: a binary student with the stock one, or a
+     *     file that TensorFlow Lite refuses.
+     */
+    override fun load(file: NetworkFile): Network {
+        require(file.runtime in runtimes) {
+            "${file.name} is for Larq Compute Engine, not for stock TensorFlow Lite: " +
+                "expected Cascade(bundle, loader, builtin = true), or InterpreterLoader.lce() with its AAR"
+        }
+        val options = Interpreter.Options().setNumThreads(threads).setUseXNNPACK(useXnnpack)
+        return InterpretedNetwork(Interpreter(file.content, options))
+    }
+
+    public companion object {
+        /** For an app with `org.tensorflow:tensorflow-lite`; XNNPACK makes float and int8 networks fast there. */
+        @JvmStatic
+        @JvmOverloads
+        public fun stock(threads: Int = 1): InterpreterLoader = InterpreterLoader(setOf(Runtime.TFLITE), threads, useXnnpack = true)
+
+        /** For an app with Larq Compute Engine's AAR, which does not work with XNNPACK, whichever network it runs. */
+        @JvmStatic
+        @JvmOverloads
+        public fun lce(threads: Int = 1): InterpreterLoader = InterpreterLoader(Runtime.entries.toSet(), threads, useXnnpack = false)
+    }
+}
+
+/** A network in its interpreter, with memory for its outputs. */
+private class InterpretedNetwork(private val interpreter: Interpreter) : Network {
+    private val outputs = List(interpreter.outputTensorCount) {
+        ByteBuffer.allocateDirect(interpreter.getOutputTensor(it).numBytes()).order(ByteOrder.nativeOrder())
+    }
+
+    override fun run(image: ByteBuffer): List<FloatArray> {
+        outputs.forEach { it.clear() }
+        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(image), outputs.indices.associateWith<Int, Any> { outputs[it] })
+        return outputs.map { output ->
+            output.rewind()
+            FloatArray(output.remaining() / Float.SIZE_BYTES).also { output.asFloatBuffer().get(it) }
+        }
+    }
+
+    override fun close() = interpreter.close()
+}
