@@ -23,13 +23,24 @@ public class Bundle private constructor(public val manifest: Manifest, private v
         if (builtin) manifest.builtinStudent
         else manifest.student ?: throw NoSuchNetwork("student", manifest.files.map { it.name })
 
-    /** Returns a network's file for an interpreter, checked once more: it may have changed since. */
-    internal fun networkFile(file: FileEntry, runtime: Runtime): NetworkFile {
+    /** Returns the file of a student for an interpreter, checked once more: it may have changed since. */
+    internal fun network(student: StudentEntry): NetworkFile {
+        val classes = manifest.teacherClasses.size
+        // The third are probabilities.
+        val sizes = List(3) { if (it == student.scoreOutput) 1 else classes }
+        return NetworkFile(student.file.name, student.runtime, sizes, direct(student.file))
+    }
+
+    /** As that of a student. */
+    internal fun network(teacher: TeacherEntry): NetworkFile =
+        NetworkFile(teacher.file.name, teacher.runtime, listOf(manifest.classNames.size), direct(teacher.file))
+
+    private fun direct(file: FileEntry): ByteBuffer {
         val content = checkedContent(files, file)
-        if (content.isDirect) return NetworkFile(file.name, runtime, content)
+        if (content.isDirect) return content
         val direct = ByteBuffer.allocateDirect(content.remaining()).order(ByteOrder.nativeOrder())
         direct.put(content).rewind()
-        return NetworkFile(file.name, runtime, direct)
+        return direct
     }
 
     public companion object {

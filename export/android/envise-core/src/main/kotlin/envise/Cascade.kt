@@ -51,7 +51,7 @@ public class Cascade @JvmOverloads constructor(
     private val entry = bundle.student(builtin)
     private val square = CentralSquare(manifest.imageSize)
     private val input = ByteBuffer.allocateDirect(square.bytes).order(ByteOrder.nativeOrder())
-    private val student = load(entry.file, entry.runtime)
+    private val student = load(bundle.network(entry))
     private var teacher: Network? = null
     private var isClosed = false
 
@@ -144,7 +144,7 @@ public class Cascade @JvmOverloads constructor(
     /** Returns the teacher's logits as they are. */
     private fun askTeacher(): FloatArray {
         val entry = manifest.teacher
-        val network = teacher ?: load(entry.file, entry.runtime).also { teacher = it }
+        val network = teacher ?: load(bundle.network(entry)).also { teacher = it }
         val (outputs, milliseconds) = timed { run(network) }
         statistics = statistics.run { copy(teacherMilliseconds = teacherMilliseconds + milliseconds) }
         val logits = outputs.output(entry.logitsOutput, manifest.classNames.size, entry.file)
@@ -152,16 +152,14 @@ public class Cascade @JvmOverloads constructor(
         return logits
     }
 
-    private fun load(file: FileEntry, runtime: Runtime): Network {
-        val content = bundle.networkFile(file, runtime)
-        return try {
-            loader.load(content)
+    private fun load(file: NetworkFile): Network =
+        try {
+            loader.load(file)
         } catch (failure: EnviseException) {
             throw failure
         } catch (failure: RuntimeException) {
             throw RefusedNetwork(file.name, failure)
         }
-    }
 
     private fun run(network: Network): List<FloatArray> {
         input.rewind()

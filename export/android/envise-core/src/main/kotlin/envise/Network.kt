@@ -20,11 +20,13 @@ public interface Network : AutoCloseable {
  *
  * @property name in the bundle, such as `teacher.tflite`.
  * @property runtime whose interpreter is needed.
+ * @property outputSizes how many numbers each of the interpreter's outputs has by the manifest, in its order.
  * @property content direct, in native byte order, at its start; keep it as long as the interpreter that reads it.
  */
 public class NetworkFile internal constructor(
     public val name: String,
     public val runtime: Runtime,
+    public val outputSizes: List<Int>,
     public val content: ByteBuffer,
 )
 

@@ -27,9 +27,7 @@ public class AssetFiles(private val assets: AssetManager, private val folder: St
             return null // compressed, or missing, as open() will tell
         }
         return asset.use {
-            FileInputStream(it.fileDescriptor).use { file ->
-                file.channel.map(FileChannel.MapMode.READ_ONLY, it.startOffset, it.declaredLength)
-            }
+            FileInputStream(it.fileDescriptor).channel.map(FileChannel.MapMode.READ_ONLY, it.startOffset, it.declaredLength)
         }
     }
 }

@@ -35,7 +35,7 @@ public class InterpreterLoader private constructor(
                 "expected Cascade(bundle, loader, builtin = true), or InterpreterLoader.lce() with its AAR"
         }
         val options = Interpreter.Options().setNumThreads(threads).setUseXNNPACK(useXnnpack)
-        return InterpretedNetwork(Interpreter(file.content, options))
+        return InterpretedNetwork(Interpreter(file.content, options), file.outputSizes)
     }
 
     public companion object {
@@ -51,17 +51,21 @@ public class InterpreterLoader private constructor(
     }
 }
 
-/** A network in its interpreter, with memory for its outputs. */
-private class InterpretedNetwork(private val interpreter: Interpreter) : Network {
-    private val outputs = List(interpreter.outputTensorCount) {
-        ByteBuffer.allocateDirect(interpreter.getOutputTensor(it).numBytes()).order(ByteOrder.nativeOrder())
-    }
+/**
+ * A network in its interpreter, with memory for its outputs.
+ *
+ * Their sizes are the manifest's, not asked of `Tensor`: that was a class in TensorFlow Lite 2.6 and is an interface in 2.16,
+ * so code compiled for one does not run with the other. A network with larger outputs is refused by the interpreter.
+ */
+private class InterpretedNetwork(private val interpreter: Interpreter, outputSizes: List<Int>) : Network {
+    private val outputs = outputSizes.map { ByteBuffer.allocateDirect(it * Float.SIZE_BYTES).order(ByteOrder.nativeOrder()) }
+    private val outputsByIndex = outputs.withIndex().associate<_, Int, Any> { (index, output) -> index to output }
 
     override fun run(image: ByteBuffer): List<FloatArray> {
         outputs.forEach { it.clear() }
-        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(image), outputs.indices.associateWith<Int, Any> { outputs[it] })
+        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(image), outputsByIndex)
         return outputs.map { output ->
-            output.rewind()
+            output.flip() // as much as was written
             FloatArray(output.remaining() / Float.SIZE_BYTES).also { output.asFloatBuffer().get(it) }
         }
     }
