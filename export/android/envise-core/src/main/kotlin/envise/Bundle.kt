@@ -10,7 +10,11 @@ import java.security.MessageDigest
  *
  * Responsible for what the bundle holds. Not for running a network.
  */
-public class Bundle private constructor(public val manifest: Manifest, private val files: BundleFiles) {
+public class Bundle private constructor(
+    public val manifest: Manifest,
+    internal val checksum: String,
+    private val files: BundleFiles,
+) {
     /**
      * Returns the golden images and answers.
      *
@@ -58,14 +62,15 @@ public class Bundle private constructor(public val manifest: Manifest, private v
         public fun load(files: BundleFiles): Bundle {
             val content = files.read(MANIFEST, MOST_BYTES)
             val manifest = Manifest.of(content)
-            val line = "${sha256(content)}  $MANIFEST\n".toByteArray()
+            val checksum = sha256(content)
+            val line = "$checksum  $MANIFEST\n".toByteArray()
             if (!files.read(CHECKSUM, line.size + 1L).contentEquals(line)) throw UnvouchedManifest()
             // Labels are needed for more than their checksum, and no file is read twice.
             val contents = manifest.files.associateWith { entry ->
                 checkedContent(files, entry).takeIf { entry == manifest.labels }
             }
             checkLabels(contents.getValue(manifest.labels)!!.bytes().toString(Charsets.UTF_8), manifest.classNames)
-            return Bundle(manifest, files)
+            return Bundle(manifest, checksum, files)
         }
     }
 }

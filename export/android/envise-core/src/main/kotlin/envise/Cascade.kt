@@ -171,7 +171,7 @@ private fun List<FloatArray>.output(index: Int, numbers: Int, file: FileEntry): 
     getOrNull(index)?.takeIf { it.size == numbers }
         ?: throw WrongNetwork(file.name, "outputs of ${map { it.size }} numbers", "$numbers at index $index")
 
-private inline fun <T> timed(work: () -> T): Pair<T, Double> {
+internal inline fun <T> timed(work: () -> T): Pair<T, Double> {
     val begun = System.nanoTime()
     val done = work()
     return Pair(done, (System.nanoTime() - begun) / 1e6)
