@@ -17,6 +17,10 @@ Milliseconds stand beside them, but belong to one machine on one day.
 
 Larq Compute Engine (LCE) is optimised for 64-bit Arm alone. On other machines the student's figures say nothing of a
 phone; the commands that measure there are printed. Needs neither TensorFlow nor Larq's Python packages.
+
+    python -m envise_tf.export.benchmark BUNDLE --merge phone.json
+
+measures nothing: it puts what a phone has measured (`envise_tf.export.phones`) into a report that is there already.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ from rich.table import Table
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
 from envise_tf.export.golden import golden_arrays
+from envise_tf.export.phones import phone_times
 from envise_tf.export.runtime import Cascade, LceNetwork, Network, network_of
 from envise_tf.files import require_writable, whole
 from envise_tf.settings import Checked, Count, FilePath, parsed
@@ -81,6 +86,8 @@ class BenchmarkSettings(Checked):
         threads: threads of each interpreter; everything is measured for each number.
         rounds: turns that networks and cascades take; cut to as few as three if they take longer than 15 s.
         builtin: leave out the binary student, for machines without Larq Compute Engine.
+        merge: JSON file that the Android library's benchmark has printed on a phone; it is put into the report of the
+            bundle that is already at out, and nothing is measured.
     """
 
     bundle: FilePath
@@ -88,6 +95,7 @@ class BenchmarkSettings(Checked):
     threads: tuple[Count, ...] = (1, 2)
     rounds: Count = 15
     builtin: bool = False
+    merge: FilePath | None = None
 
 
 @dataclass(frozen=True)
@@ -109,9 +117,12 @@ class Contender:
 
 @reports_user_errors("nothing was written; start again")
 def main(argv: Sequence[str] | None = None) -> None:
-    """Reads the settings, measures, writes the JSON file and shows tables and commands."""
+    """Reads the settings, measures or merges, writes the JSON file and shows tables and commands."""
     settings, _ = parsed(BenchmarkSettings, "export.benchmark", ABOUT, argv)
-    _show(benchmark(settings), settings.out)
+    if settings.merge is None:
+        _show(benchmark(settings), settings.out)
+    else:
+        _show_phone(merged(settings, settings.merge), settings.out)
 
 
 def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
@@ -152,6 +163,47 @@ def benchmark(settings: BenchmarkSettings) -> dict[str, Any]:
     with whole(out) as unfinished:
         unfinished.write_text(json.dumps(result, indent=2) + "\n")
     return result
+
+
+def merged(settings: BenchmarkSettings, phone: FilePath) -> dict[str, Any]:
+    """Puts the figures of a phone into the report at `settings.out`, in place of older ones of the same phone.
+
+    Two sets of figures are of the same phone where model and library agree.
+
+    Returns:
+        What was put under "phones": "device", "load_ms" and "latency", rows as `latency_rows` gives them.
+
+    Raises:
+        UserError: the bundle is damaged, the phone's file is no such one or of another bundle, or there is no report of
+            this bundle.
+    """
+    bundle = load_bundle(settings.bundle)
+    times, figures = phone_times(phone, bundle)
+    figures["latency"] = [row for threads, taken in times.items() for row in latency_rows(taken, threads, bundle)]
+    out = Path(settings.out)
+    report = _report(out, bundle)
+    others = [other for other in report.get("phones", []) if _phone(other) != _phone(figures)]
+    report["phones"] = [*others, figures]
+    with whole(out) as unfinished:
+        unfinished.write_text(json.dumps(report, indent=2) + "\n")
+    return figures
+
+
+def _report(out: Path, bundle: Bundle) -> dict[str, Any]:
+    try:
+        report = json.loads(out.read_text())
+        name = report["bundle"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{out} is no report of a benchmark: expected one to merge into; measure without --merge first"
+        ) from None
+    if name != bundle.manifest["name"]:
+        raise UserError(f"{out} is the report of the bundle {name}, expected {bundle.manifest['name']}: give its --out")
+    return report
+
+
+def _phone(figures: dict[str, Any]) -> tuple[str, str]:
+    return figures["device"]["model"], figures["device"]["library"]
 
 
 # --- What is measured ------------------------------------------------------------------------------------------------
@@ -440,6 +492,17 @@ def _show(result: dict[str, Any], out: str) -> None:
     for command in result["adb"]:
         _say(command)
     _say(f"\nwritten: {out}")
+
+
+def _show_phone(figures: dict[str, Any], out: str) -> None:
+    _CONSOLE.print(_latency_table(figures))
+    device = figures["device"]
+    _say(
+        f"phone: {device['model']}, {device['abi']}, {device['cores']} cores, Android {device['android']}, "
+        f"{device['library']} {device['runtime']}, {device['date']}"
+    )
+    loads = ", ".join(f"{_SHORT[which]} {taken:.1f} ms" for which, taken in figures["load_ms"].items())
+    _say(f"loading, once: {loads}\nmerged into: {out}")
 
 
 def _say(line: str) -> None:

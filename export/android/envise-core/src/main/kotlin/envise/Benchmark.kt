@@ -130,7 +130,7 @@ public class Benchmark @JvmOverloads constructor(
             }
         }
 
-        /** To microseconds. */
-        fun Double.rounded() = Math.round(this * 1000) / 1000.0
+        /** To a tenth of a microsecond, which is as much as a clock can tell. */
+        fun Double.rounded() = Math.round(this * 10_000) / 10_000.0
     }
 }
