@@ -25,6 +25,7 @@ from envise_tf.deferral.regret import regret
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
+from envise_tf.export.app import assets_folder, write_build
 from envise_tf.export.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -90,7 +91,7 @@ def export(settings: ExportSettings) -> Bundle:
         UserError: the folder of the bundle is taken, the run is not evaluated, its score does not run on a phone, or
             a network cannot be converted.
     """
-    target = Path(settings.out or f"bundles/{_name(settings.run)}")
+    target = _target(settings)
     _require_free(target, settings.overwrite)
     run = evaluated_run(settings.run, settings.data_dir)
     for answering in run.students.values():
@@ -101,7 +102,19 @@ def export(settings: ExportSettings) -> Bundle:
         load_bundle(folder)
     bundle = load_bundle(target)
     _show(bundle, settings.run)
+    if settings.android is not None:
+        _show_build(write_build(settings.android), bundle)
     return bundle
+
+
+def _target(settings: ExportSettings) -> Path:
+    if settings.android is None:
+        return Path(settings.out or f"bundles/{_name(settings.run)}")
+    if settings.out is not None:
+        raise UserError(
+            f"--out {settings.out} and --android {settings.android}: expected one; the app holds the bundle"
+        )
+    return assets_folder(settings.android, _name(settings.run))
 
 
 def _name(run: str) -> str:
@@ -301,3 +314,10 @@ def _show(bundle: Bundle, run: str) -> None:
         told = f"promises: {threshold['promise']}" if reason is None else f"defers everything: {reason}"
         _CONSOLE.print(f"{_FILES[which]} {told}", soft_wrap=True)
     _CONSOLE.print(f"next: python -m envise_tf.export.verify {bundle.folder} --run {run}", soft_wrap=True)
+
+
+def _show_build(written: list[Path], bundle: Bundle) -> None:
+    lines, *library = map(str, written)
+    built = library[0] if library else "libs/envise-android.aar is missing: build it from the sources (docs/android.md)"
+    _CONSOLE.print(f"library: {built}\nnext: copy the lines of {lines} into build.gradle.kts", soft_wrap=True)
+    _CONSOLE.print(f'in the app: Bundle.load(AssetFiles(context.assets, "{bundle.folder.name}"))', soft_wrap=True)

@@ -17,6 +17,8 @@ class ExportSettings(Checked):
     Args:
         run: folder of an evaluated run of train.
         out: folder of the bundle; default: bundles/ and the name of the run.
+        android: folder of an Android app's module, such as app; the bundle goes into its assets, under the name of the
+            run, and beside its code what its build needs.
         overwrite: replace a bundle that is already there.
         teacher_precision: of the teacher's weights; float16 halves the file and changes nothing else, dynamic and int8
             quarter it and cost accuracy; int8 also computes in int8.
@@ -25,6 +27,7 @@ class ExportSettings(Checked):
 
     run: FilePath
     out: FilePath | None = None
+    android: FilePath | None = None
     teacher_precision: Precision = "float16"
     data_dir: FilePath | None = None
     overwrite: bool = False

@@ -31,7 +31,7 @@ class RealInferenceTest {
     fun `the teacher gives the numbers of Python`() = tests { bundle ->
         val golden = bundle.golden()
         val entry = bundle.manifest.teacher
-        TfliteNetwork(bundle.networkFile(entry.file, entry.runtime)).use { teacher ->
+        TfliteNetwork(bundle.network(entry)).use { teacher ->
             golden.images.forEachIndexed { row, image ->
                 val logits = teacher.run(direct(image))[entry.logitsOutput]
                 assertClose(golden.row("teacher_logits", row), logits, FLOAT)
@@ -47,7 +47,7 @@ class RealInferenceTest {
             val golden = bundle.golden()
             val entry = bundle.manifest.builtinStudent
             val tolerance = if ("twin_int8" in File(folder, "manifest.json").readText()) INT8 else FLOAT
-            TfliteNetwork(bundle.networkFile(entry.file, entry.runtime)).use { student ->
+            TfliteNetwork(bundle.network(entry)).use { student ->
                 golden.images.forEachIndexed { row, image ->
                     val said = student.run(direct(image))
                     assertClose(golden.row("builtin_logits", row), said[entry.logitsOutput], tolerance)
