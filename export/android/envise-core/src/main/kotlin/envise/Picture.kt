@@ -25,6 +25,10 @@ public enum class Orientation(
     THREE_QUARTERS_TURNED(8, true, true, false);
 
     public companion object {
+        /** Returns the orientation by the value of EXIF's tag; [UPRIGHT] where the tag is missing (0) or says nothing that EXIF knows. */
+        @JvmStatic
+        public fun ofExif(tag: Int): Orientation = entries.firstOrNull { it.exif == tag } ?: UPRIGHT
+
         /** Returns the orientation of a picture that [degrees] clockwise (0, 90, 180 or 270) turn upright. */
         @JvmStatic
         public fun ofDegrees(degrees: Int): Orientation = when (degrees) {

@@ -5,6 +5,7 @@ import android.graphics.Bitmap
 import android.graphics.Color
 import envise.Bundle
 import envise.Cascade
+import envise.CentralSquare
 import envise.Classification
 import envise.ClassifierOptions
 import envise.ImageClassifier
@@ -13,9 +14,11 @@ import envise.RunningMode
 import org.junit.runner.RunWith
 import org.robolectric.RuntimeEnvironment
 import org.robolectric.annotation.Config
+import java.nio.ByteBuffer
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import kotlin.test.Test
+import kotlin.test.assertContentEquals
 import kotlin.test.assertEquals
 import kotlin.test.assertNotNull
 
@@ -45,6 +48,18 @@ class SnippetsTest : RealInference() {
     }
 
     @Test
+    fun `a photograph is turned upright`() {
+        val exifTag = 6
+        val bitmap = bitmap(image)
+        // [start photograph]
+        val picture = bitmap.toPicture(Orientation.ofExif(exifTag))   // ExifInterface's TAG_ORIENTATION
+        // [end photograph]
+        assertEquals(Orientation.ofDegrees(90), Orientation.ofExif(6))
+        assertContentEquals(CentralSquare(16).of(bitmap.toPicture(Orientation.QUARTER_TURNED)), CentralSquare(16).of(picture))
+        assertEquals(Orientation.UPRIGHT, Orientation.ofExif(0))
+    }
+
+    @Test
     fun `a camera's frames are answered`() {
         val shown = LinkedBlockingQueue<Classification>()
         val show = { classification: Classification -> shown.put(classification) }
@@ -52,21 +67,40 @@ class SnippetsTest : RealInference() {
         // [start live-stream]
         val options = ClassifierOptions.builder()
             .setRunningMode(RunningMode.LIVE_STREAM)
-            .setBuiltin(true)
+            .setBuiltin(true)                                              // the student for stock TensorFlow Lite
             .setMaxResults(3)
-            .setResultListener { classification -> show(classification) }    // on the classifier's thread
+            .setResultListener { classification -> show(classification) }   // on the classifier's own thread
             .setErrorListener { failure -> report(failure) }
             .build()
         val classifier = ImageClassifier.create(bundle, InterpreterLoader.stock(), options)
         // [end live-stream]
-        val rgba = java.nio.ByteBuffer.allocateDirect(4 * 16 * 16)
-        for (index in image.indices step 3) rgba.put(image, index, 3).put(-1)
-        classifier.classifyAsync(rgbaPicture(Plane(rgba, 4 * 16, 4), 16, 16, Orientation.ofDegrees(0)), 1)
+        val grey = ByteBuffer.allocateDirect(16 * 16)
+        for (index in image.indices step 3) grey.put(image[index])
+        val colourless = ByteBuffer.allocateDirect(8 * 8).apply { while (hasRemaining()) put(-128) }
+        val frame = Frame(listOf(Plane(grey, 16, 1), Plane(colourless, 8, 1), Plane(colourless, 8, 1)), 16, 16, 0)
+        val milliseconds = 1L
+        // [start frame]
+        val planes = frame.planes.map { Plane(it.buffer, it.rowStride, it.pixelStride) }
+        val orientation = Orientation.ofDegrees(frame.rotationDegrees)
+        classifier.classifyAsync(yuvPicture(planes, frame.width, frame.height, orientation), milliseconds)
+        // [end frame]
         val classification = assertNotNull(shown.poll(60, TimeUnit.SECONDS))
         assertEquals("three", classification.categories.first().name)
         assertEquals(3, classification.categories.size)
         classifier.close()
     }
+
+    @Test
+    fun `a bundle that was downloaded is read`() {
+        val folder = java.io.File("src/test/assets/digits")
+        // [start downloaded]
+        val bundle = Bundle.load(folder)   // or a ZIP archive
+        // [end downloaded]
+        assertEquals("digits", bundle.manifest.name)
+    }
+
+    /** In the shape of CameraX's frames. */
+    private class Frame(val planes: List<Plane>, val width: Int, val height: Int, val rotationDegrees: Int)
 
     private fun bitmap(image: ByteArray) = Bitmap.createBitmap(16, 16, Bitmap.Config.ARGB_8888).apply {
         for (index in 0 until 16 * 16) {
