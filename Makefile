@@ -4,7 +4,8 @@
 # make package build the wheel and the sdist, check them, and try the wheel in an environment of its own: train,
 #              export, verify, in some five minutes; with another Python: make package PYTHON=python3.12
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
-# make android build and test the Kotlin library in export/android; needs Maven and a JDK from 17 on
+# make android set up .venv, and build and test the Kotlin library in export/android: its AAR lies then in
+#              export/android/envise-android/target; needs Maven and a JDK from 17 on
 
 PYTHON ?= python3
 BIN = .venv/bin
@@ -18,7 +19,7 @@ train: .venv/installed
 	$(BIN)/python -m envise_tf.train --preset digits
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'
@@ -42,8 +43,9 @@ package:
 	cd $(PACKAGE) && installed/bin/envise train --preset digits --windows 1 --out run
 	cd $(PACKAGE) && installed/bin/envise export run --out bundle && installed/bin/envise export.verify bundle
 
-android:
-	cd export/android && mvn -q -B verify
+# Bundles are written by Python, then Maven builds, tests and packs; what make test skips without Maven fails here.
+android: .venv/installed
+	ENVISE_ANDROID=required $(BIN)/python -m pytest -n 0 tests/export/test_android.py
 
 typed:
 	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)

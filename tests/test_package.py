@@ -64,6 +64,10 @@ def test_the_sdist_has_what_installing_from_it_takes(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"setup.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "CHANGELOG.md"} <= names
+    # The library for Android is built from it, and by nothing that a build has left.
+    assert {f"export/android/{path}" for path in ("pom.xml", "envise-core/pom.xml", "envise-android/pom.xml")} <= names
+    assert "export/android/envise-android/src/main/kotlin/envise/android/AssetFiles.kt" in names
+    assert not [name for name in names if "/target/" in name]
 
 
 def test_the_metadata_say_what_it_is(wheel):
