@@ -45,6 +45,7 @@ SLOW_FIXTURES = {
 
 LONGEST = (
     "test_readme.py",
+    "export/test_android.py",
     "tuning/test_pipeline.py",
     "distillation/test_replicas.py",
     "examples/test_quickstart.py",

@@ -65,6 +65,11 @@ public class RefusedNetwork(file: String, cause: Throwable) : EnviseException(
     cause,
 )
 
+/** A binary student is asked of a library of TensorFlow Lite that lacks its operators. */
+public class WrongLibrary(file: String) : EnviseException(
+    "$file is for Larq Compute Engine, which this app does not have: expected its AAR, or the student of stock operators (builtin)",
+)
+
 /** A network gives something else than the manifest says. */
 public class WrongNetwork(file: String, found: String, expected: String) :
     EnviseException("$file gives $found, by the manifest expected $expected: export the bundle again")

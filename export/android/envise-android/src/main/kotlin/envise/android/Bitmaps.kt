@@ -1,3 +1,5 @@
+@file:JvmName("Bitmaps")
+
 package envise.android
 
 import android.graphics.Bitmap

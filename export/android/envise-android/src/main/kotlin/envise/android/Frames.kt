@@ -1,3 +1,5 @@
+@file:JvmName("Frames")
+
 package envise.android
 
 import android.media.Image

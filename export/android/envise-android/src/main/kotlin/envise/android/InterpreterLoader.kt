@@ -4,6 +4,7 @@ import envise.Network
 import envise.NetworkFile
 import envise.NetworkLoader
 import envise.Runtime
+import envise.WrongLibrary
 import org.tensorflow.lite.Interpreter
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -26,14 +27,11 @@ public class InterpreterLoader private constructor(
     /**
      * Returns a network in an interpreter of its own.
      *
-     * @throws IllegalArgumentException this library does not run the file: a binary student with the stock one, or a
-     *     file that TensorFlow Lite refuses.
+     * @throws WrongLibrary it is a binary student, and the library the stock one.
+     * @throws IllegalArgumentException TensorFlow Lite refuses the file.
      */
     override fun load(file: NetworkFile): Network {
-        require(file.runtime in runtimes) {
-            "${file.name} is for Larq Compute Engine, not for stock TensorFlow Lite: " +
-                "expected Cascade(bundle, loader, builtin = true), or InterpreterLoader.lce() with its AAR"
-        }
+        if (file.runtime !in runtimes) throw WrongLibrary(file.name)
         val options = Interpreter.Options().setNumThreads(threads).setUseXNNPACK(useXnnpack)
         return InterpretedNetwork(Interpreter(file.content, options), file.outputSizes)
     }

@@ -1,3 +1,5 @@
+@file:JvmName("PhoneBenchmark")
+
 package envise.android
 
 import android.os.Build

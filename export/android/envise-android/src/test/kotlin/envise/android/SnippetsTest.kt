@@ -30,14 +30,14 @@ class SnippetsTest : RealInference() {
     private val image = bundle.golden().images[2]
 
     init {
-        context.assets.install("digits", digits(), isCompressed = false)
+        context.assets.install("mine", digits(), isCompressed = false)
     }
 
     @Test
     fun `a bitmap is answered`() {
         val bitmap = bitmap(image)
         // [start five-lines]
-        val bundle = Bundle.load(AssetFiles(context.assets, "digits"))             // checks every file
+        val bundle = Bundle.load(AssetFiles(context.assets, "mine"))               // checks every file
         val cascade = Cascade(bundle, InterpreterLoader.stock(), builtin = true)   // loads the student
         bundle.golden().check(cascade)                                             // throws if this phone answers otherwise
         val answer = cascade.classify(bitmap.toPicture())                          // a deferred image loads the teacher
