@@ -19,7 +19,7 @@ train: .venv/installed
 	$(BIN)/python -m envise_tf.train --preset digits
 
 test: lint
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rfEs
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'
