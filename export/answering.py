@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from envise_tf.deferral.cascade import Answer
 from envise_tf.errors import reason_of
 from envise_tf.export.runtime import Cascade
-from envise_tf.images.photographs import decoded_square
+from envise_tf.images.photographs import decoded_square, read_photograph
 
 COLUMNS = ("origin", "class", "by_student", "score")
 """Of every table of answers, by the words of a stream's answers.csv: path, class name, who answered, inlier score."""
@@ -24,7 +22,7 @@ def answered(cascade: Cascade, path: str) -> Answer:
         Unreadable: the file cannot be opened, or is damaged or no image.
     """
     try:
-        image = decoded_square(Path(path).read_bytes(), cascade.bundle.image_size)
+        image = decoded_square(read_photograph(path), cascade.bundle.image_size)
     except Exception as error:  # whatever a broken file makes a decoder raise
         raise Unreadable(reason_of(error)) from None
     return cascade.classify(image)

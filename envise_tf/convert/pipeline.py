@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from envise_tf.errors import UserError, reason_of
 from envise_tf.files import require_writable, whole
-from envise_tf.images.photographs import decoded_square, images_below, skipped
+from envise_tf.images.photographs import decoded_square, images_below, read_photograph, skipped
 from envise_tf.networks.keras3.comparison import Comparison, compared
 from envise_tf.networks.keras3.file import keras_version
 from envise_tf.networks.keras3.network import rebuilt
@@ -109,7 +109,7 @@ def _decoded(paths: Sequence[str], size: int) -> np.ndarray:
     squares = []
     for path in paths:
         try:
-            squares.append(decoded_square(Path(path).read_bytes(), size))
+            squares.append(decoded_square(read_photograph(path), size))
         except Exception as error:  # whatever a broken file makes a decoder raise
             print(skipped(path, reason_of(error)))
     if not squares:

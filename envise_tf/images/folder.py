@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, reason_of
-from envise_tf.images.photographs import decoded_square, images_below, is_image, log_skipped
+from envise_tf.images.photographs import decoded_square, images_below, is_image, log_skipped, read_photograph
 from envise_tf.images.source import UNLABELLED, Source, SplitName, fingerprint
 
 _LOG = logging.getLogger("envise_tf")
@@ -88,7 +88,7 @@ class Folder(Source):
         """Returns the image, the bytes of its file (uint8, (bytes,)), and whether it could be read."""
         name = os.fsdecode(path)
         try:
-            content = Path(name).read_bytes()
+            content = read_photograph(name)
             image = decoded_square(content, self.size)
         except Exception as error:  # whatever a broken file makes a decoder raise
             self.unreadable.add(name)

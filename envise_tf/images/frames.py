@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from envise_tf.errors import UserError, reason_of
-from envise_tf.images.photographs import central_square, decoded_square, images_below, log_skipped
+from envise_tf.images.photographs import central_square, decoded_square, images_below, log_skipped, read_photograph
 from envise_tf.images.source import UNLABELLED
 
 NO_PHASE = -1
@@ -158,7 +158,7 @@ class PhotographFrames(Frames):
         return self.paths[number]
 
     def _image(self, path: str) -> np.ndarray:
-        return decoded_square(Path(path).read_bytes(), self.size)
+        return decoded_square(read_photograph(path), self.size)
 
 
 class VideoFrames(Frames):

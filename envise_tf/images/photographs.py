@@ -9,6 +9,7 @@ import functools
 import io
 import logging
 import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,31 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 _LOG = logging.getLogger("envise_tf")
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+MOST_PIXELS = 120_000_000
+"""In an image that is decoded, so that a phone's 108 megapixels are read. Each takes up to 16 bytes meanwhile, and some
+kilobytes of a file can hold any number of them."""
+
+MOST_BYTES = 2**28
+"""In a file that is read."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP")
+"""By Pillow's names; every other decoder is one more that a stranger's file could harm."""
+
+
+def read_photograph(path: str | Path) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        OSError: it cannot be read, is no file but a pipe or a device, which may never end, or is too large.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("no file")
+    if found.st_size > MOST_BYTES:
+        raise OSError(f"of {found.st_size} bytes, expected at most {MOST_BYTES}")
+    return Path(path).read_bytes()
 
 
 def decoded_square(content: bytes, size: int) -> np.ndarray:
@@ -28,8 +54,11 @@ def decoded_square(content: bytes, size: int) -> np.ndarray:
         OSError or another error of the decoder: the bytes are damaged or no image.
     """
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            return central_square(_as_rgb(ImageOps.exif_transpose(opened)), size)
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise OSError(f"of {image.width} x {image.height} pixels, expected at most {MOST_PIXELS} in all")
+            ImageOps.exif_transpose(image, in_place=True)
+            return central_square(_as_rgb(image), size)
     except UnidentifiedImageError:  # which would name an object in memory
         raise OSError("of no known format" if content else "empty") from None
 
@@ -38,7 +67,7 @@ def central_square(image: Image.Image, size: int) -> np.ndarray:
     """Returns the central square of an RGB image, resized (bilinear, antialiased): uint8 (size, size, 3), 0..255."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    square = image.crop((left, top, left + side, top + side))
+    square = image if image.width == image.height else image.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -78,8 +107,8 @@ def _log_once(line: str) -> None:
 
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255 rather than scale
-        image = Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+        image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,12 +1,15 @@
 import io
+import os
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from envise_tf.images.photographs import decoded_square, images_below, is_image
+from envise_tf.images.photographs import MOST_BYTES, decoded_square, images_below, is_image, read_photograph
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -75,3 +78,37 @@ def test_images_are_found_below_a_folder_by_their_endings(tmp_path):
 def test_tensorflow_is_not_imported():
     code = "import sys, envise_tf.images.photographs; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_more_pixels_than_memory_is_for_are_refused_before_they_are_decoded():
+    header = b"IHDR" + struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    with pytest.raises(OSError, match="of 12000 x 12000 pixels, expected at most 120000000 in all"):
+        decoded_square(content + encoded(Image.new("RGB", (8, 8)))[33:], 8)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "EPS"])
+def test_other_formats_are_refused_whatever_their_name(kind):
+    with pytest.raises(OSError, match="of no known format"):
+        decoded_square(encoded(Image.new("RGB", (8, 8)), kind), 8)
+
+
+def test_what_may_never_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "large.png").touch()
+    os.truncate(tmp_path / "large.png", MOST_BYTES + 1)
+    for name, reason in (("pipe", "no file"), ("device", "no file"), ("large", "of 268435457 bytes")):
+        with pytest.raises(OSError, match=reason):
+            read_photograph(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize("size", [(8, 8), (12, 8), (8, 12)])
+def test_16_bits_are_rounded_to_the_nearest_of_8(size):
+    deep = np.random.default_rng(0).integers(0, 65536, size[::-1], np.uint16)
+    deep.flat[:2] = 0, 65535
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    square = decoded_square(encoded(Image.fromarray(deep)), side)
+    expected = np.round(deep[top : top + side, left : left + side] / 257)
+    np.testing.assert_array_equal(square[..., 0], expected)
