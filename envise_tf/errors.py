@@ -5,13 +5,26 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import reprlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+_LONGEST_LINE = 1000
+"""Characters; what was given may be a whole file, or a text of many lines."""
+
 
 class UserError(Exception):
     """A mistake in what the user gave: one line that says what was given, what was expected and what to do."""
+
+    def __init__(self, line: str) -> None:
+        line, half = " ".join(line.splitlines()), _LONGEST_LINE // 2
+        super().__init__(line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 4, 10, 10, 10
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
 
 class Interrupted(KeyboardInterrupt):
@@ -47,6 +60,14 @@ def nearest_names(name: str, known: Iterable[str]) -> str:
 def some_of(names: Sequence[str]) -> str:
     """Returns the first five names for a line of text, and how many more there are."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def shown(value: object) -> str:
+    """Returns a value as Python writes it, in one line; of a long one, its beginning.
+
+    The aliases of some lines of YAML can stand for billions of values, which are not written out.
+    """
+    return _SHORT.repr(value)
 
 
 def reason_of(error: BaseException) -> str:
@@ -111,4 +132,6 @@ def storage_problem(error: BaseException, after: str) -> str | None:
 
 def _exit(line: str) -> None:
     print(f"error: {line}", file=sys.stderr)
+    # A library that has lost its disk may fail once more as its files are closed at the end: all is said.
+    sys.unraisablehook = lambda _: None
     sys.exit(2)

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from envise_tf.errors import UserError, nearest_names
+from envise_tf.errors import UserError, nearest_names, shown
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
+
+
+_MOST_VALUES = 100_000
+"""In one file: some lines with aliases of aliases can stand for billions."""
 
 
 def shipped_texts(folder: Traversable) -> dict[str, str]:
@@ -76,14 +80,35 @@ def parsed_yaml(text: str, told: str, expected: str) -> Any:
         expected: what should be in it.
 
     Raises:
-        UserError: it is not YAML.
+        UserError: it is not YAML, or its aliases stand for too many values, or for themselves.
     """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = yaml.safe_load(text)
+        is_small = _size(content, {}) <= _MOST_VALUES
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # PyYAML lets the last five through: of days and numbers that there are not, and from too deep a nesting.
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{told} is not YAML{place}: expected {expected}") from error
+    if not is_small:
+        raise UserError(f"{told} has aliases that stand for more than {_MOST_VALUES} values: expected {expected}")
+    return content
+
+
+def _size(content: Any, known: dict[int, int]) -> int:
+    """Returns how many values there are in a content of YAML when all aliases are written out.
+
+    Args:
+        content: a value.
+        known: sizes of those that have been counted, by identity: an alias is the same value once more.
+    """
+    if not isinstance(content, dict | list | tuple | set):
+        return 1
+    if id(content) not in known:
+        known[id(content)] = _MOST_VALUES + 1  # in itself
+        parts = [*content.keys(), *content.values()] if isinstance(content, dict) else content
+        known[id(content)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(content)]
 
 
 def require_conforming(content: Any, schema: Mapping[str, Any], told: str) -> None:
@@ -133,4 +158,4 @@ def _mistake(broken: ValidationError) -> str:
         missing = [key for key in schema["required"] if key not in given]
         return f"{', '.join(missing)} missing, expected {schema['description']}"
     place = broken.json_path.removeprefix("$").removeprefix(".")
-    return f"{f'{place} is ' if place else ''}{given!r}, expected {schema['description']}"
+    return f"{f'{place} is ' if place else ''}{shown(given)}, expected {schema['description']}"

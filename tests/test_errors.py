@@ -1,8 +1,11 @@
-"""What an interrupted command says."""
+"""What an interrupted command says, and what an error looks like."""
+
+import subprocess
+import sys
 
 import pytest
 
-from envise_tf.errors import Interrupted, interruptible, reports_user_errors
+from envise_tf.errors import Interrupted, UserError, interruptible, reports_user_errors, shown
 
 
 def interrupted(*left: str | None) -> None:
@@ -43,3 +46,29 @@ def test_other_errors_pass():
         raise ValueError("other")
     with pytest.raises(Interrupted, match="left"), interruptible(lambda: "left"):
         raise KeyboardInterrupt
+
+
+def test_an_error_is_one_line_of_a_length_that_can_be_read():
+    line = str(UserError("a\nb " + 2000 * "x" + " end"))
+    assert line.startswith("a b xxx")
+    assert line.endswith("xxx end")
+    assert len(line) < 1100
+
+
+def test_a_long_value_is_shown_by_its_beginning():
+    assert shown("text") == "'text'"
+    assert len(shown(["x" * 10_000] * 10_000)) < 1500
+
+
+def test_what_fails_again_at_the_end_is_not_told_a_second_time():
+    program = """
+from envise_tf.errors import UserError, reports_user_errors
+class Broken:
+    def __del__(self): raise OSError("no space")
+kept = Broken()
+@reports_user_errors("")
+def command(): raise UserError("the disk is full")
+command()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr == "error: the disk is full\n"

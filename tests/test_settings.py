@@ -325,3 +325,26 @@ def test_paths_are_absolute_and_names_stay(tmp_path, monkeypatch):
         assert getattr(found, name) == str(tmp_path / getattr(own, name))
     named = TrainSettings(source="cifar100", scenario="cifar100-zoo", teacher="digits-disjoint", data_dir="/no/such")
     assert with_absolute_paths(named) == named
+
+
+ALIASES = "[&a0 x" + "".join(f", &a{i} [{', '.join([f'*a{i - 1} '] * 10)}]" for i in range(1, 10)) + "]"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("2001-99-99", "is not YAML: expected settings by name"),
+        ("9" * 5000, "is not YAML: expected settings by name"),
+        ("0x_", "is not YAML: expected settings by name"),
+        ("[" * 3000, "is not YAML: expected settings by name"),
+        (ALIASES, "has aliases that stand for more than 100000 values: expected settings by name"),
+        ("&a [*a]", "has aliases that stand for more than 100000 values: expected settings by name"),
+        ("1" + "0" * 400, "learning_rate is 1000"),
+    ],
+)
+def test_yaml_that_nobody_meant_is_told_in_one_line(value, told, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"learning_rate: {value}\n")
+    with pytest.raises(UserError) as error:
+        parsed(TrainSettings, "train", "", ["--config", str(tmp_path / "a.yaml")])
+    assert told in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from envise_tf import __version__
-from envise_tf.errors import UserError, nearest_names
+from envise_tf.errors import UserError, nearest_names, shown
 from envise_tf.named_files import parsed_yaml, read_text
 from envise_tf.settings.help import choices, help_text, plain, positional_names, usage_of, words_beside
 from envise_tf.settings.ranges import hints, require_in_range
@@ -140,7 +140,7 @@ def checked_value(settings_class: type, name: str, given: Any, told: str) -> Any
     hint = hints(settings_class)[name]
     try:
         value = _converter(settings_class, name).parse_object({name: given})[name]
-    except (ArgumentError, TypeError, ValueError, KeyError):
+    except (ArgumentError, ArithmeticError, TypeError, ValueError, KeyError, RecursionError):
         raise UserError(f"{told} expected {_expected(hint)}") from None
     if value is None and type(None) not in get_args(hint):
         raise UserError(f"{told} expected {_expected(hint)}")
@@ -275,7 +275,7 @@ def _of_file(settings_class: type, path: Path) -> dict[str, Any]:
         if name not in known:
             raise UserError(f"{path} has the unknown setting {name}; {nearest_names(str(name), known)}")
     return {
-        name: checked_value(settings_class, name, given, f"{path}: {name} is {given!r},")
+        name: checked_value(settings_class, name, given, f"{path}: {name} is {shown(given)},")
         for name, given in content.items()
     }
 
