@@ -1,13 +1,17 @@
-"""Files and folders that are written whole or not at all, whatever kills the process or cuts the power."""
+"""Files and folders that are written whole or not at all, whatever kills the process, and by one process at a time."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from envise_tf.errors import UserError
 
@@ -38,6 +42,49 @@ def whole(path: Path, beside: Path | None = None) -> Iterator[Path]:
         _remove(replaced)
     finally:
         _remove(unfinished)
+
+
+@contextmanager
+def held(lock: Path, what: Path) -> Iterator[None]:
+    """Keeps other processes from writing to a file or folder for as long as the body runs.
+
+    The lock is the kernel's [flock(2)], so it ends with the process however that ends. On a file system without locks
+    nobody is kept out.
+
+    Args:
+        lock: a file that says who holds it; made here and removed at the end.
+        what: is held, for the error.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(lock, what) as file:
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path, what: Path) -> TextIO:
+    while True:
+        file = lock.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            with file:
+                holder = file.read() or "another process"
+            raise UserError(f"{what} is held by {holder}: wait until that has ended, or choose another --out") from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            file.truncate(0)
+            return file
+        file.close()  # its last holder has removed it meanwhile
 
 
 def require_writable(path: Path) -> None:

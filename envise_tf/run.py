@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,7 +18,7 @@ from typing import Any
 
 from envise_tf import __version__
 from envise_tf.errors import UserError, interruptible
-from envise_tf.files import require_writable, whole
+from envise_tf.files import held, require_writable, whole
 from envise_tf.settings import Settings, as_yaml, with_absolute_paths
 
 _LEAST_FREE_BYTES = 500 * 2**20
@@ -41,8 +42,7 @@ class Run:
         """
         folder = Path(settings.out or f"runs/{command}-{time.strftime('%Y%m%d-%H%M%S')}")
         run = cls(folder)
-        if run.settings_file.exists():
-            raise UserError(f"{folder} already holds a run: resume it with --resume {folder}, or choose another --out")
+        run._require_none()
         require_writable(folder)
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         free = shutil.disk_usage(existing).free
@@ -52,6 +52,31 @@ class Run:
                 "free some space, or choose another --out"
             )
         return run
+
+    @contextlib.contextmanager
+    def held(self, resumed: bool) -> Iterator[None]:
+        """Keeps other processes from writing to the run for as long as the body runs.
+
+        Args:
+            resumed: whether there is a run already, else none may have begun there since it was planned.
+
+        Raises:
+            UserError: another process holds the run, or has begun one.
+        """
+        try:
+            with held(self.folder / ".held", self.folder):
+                if not resumed:
+                    self._require_none()
+                yield
+        finally:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # where nothing was written after all
+
+    def _require_none(self) -> None:
+        if self.settings_file.exists():
+            raise UserError(
+                f"{self.folder} already holds a run: resume it with --resume {self.folder}, or choose another --out"
+            )
 
     def begin(self, settings: Settings) -> None:
         """Writes the settings; from here on the run can be resumed, so all that resuming needs is written before.

@@ -42,7 +42,7 @@ from envise_tf.export.metadata import Described, with_metadata
 from envise_tf.export.originals import Answering, EvaluatedRun, evaluated_run
 from envise_tf.export.runtime import network_of
 from envise_tf.export.settings import ExportSettings
-from envise_tf.files import require_writable, whole
+from envise_tf.files import held, require_writable, whole
 from envise_tf.measures.gie import gie, speedup
 from envise_tf.networks.macs import Macs, macs
 from envise_tf.run import provenance
@@ -88,15 +88,15 @@ def export(settings: ExportSettings) -> Bundle:
     """Writes the bundle of an evaluated run and returns it.
 
     Raises:
-        UserError: the folder of the bundle is taken, the run is not evaluated, its score does not run on a phone, or
-            a network cannot be converted.
+        UserError: the folder of the bundle is taken, or another process is writing it; the run is not evaluated, its
+            score does not run on a phone, or a network cannot be converted.
     """
     target = _target(settings)
     _require_free(target, settings.overwrite)
     run = evaluated_run(settings.run, settings.data_dir)
     for answering in run.students.values():
         answering.score.layer()  # a score that no phone can compute is refused before the long work
-    with whole(target) as folder:
+    with held(target.with_name(f".{target.name}.held"), target), whole(target) as folder:
         folder.mkdir()
         _fill(folder, run, settings)
         load_bundle(folder)

@@ -1,10 +1,12 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from envise_tf.errors import UserError
-from envise_tf.files import require_writable, whole
+from envise_tf.files import held, require_writable, whole
 
 
 def names(folder: Path) -> list[str]:
@@ -99,3 +101,42 @@ def test_a_place_that_takes_no_files_is_told(tmp_path):
 def test_a_file_system_that_takes_no_files_is_told():
     with pytest.raises(UserError, match="cannot write /proc/run: /proc takes no files"):
         require_writable(Path("/proc/run"))
+
+
+HOLD = """
+import sys, pathlib
+from envise_tf.files import held
+with held(pathlib.Path(sys.argv[1]), pathlib.Path("it")):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_process_holds_another_is_told_and_gets_when_it_has_ended_however(tmp_path):
+    lock = tmp_path / "lock"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], **pipes) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        told = rf"it is held by process {holder.pid} on \S+: wait until that has ended, or choose another --out$"
+        with pytest.raises(UserError, match=told), held(lock, Path("it")):
+            pass
+        holder.kill()
+    assert lock.exists()  # it was killed
+    with held(lock, Path("it")):
+        assert lock.read_text().startswith(f"process {os.getpid()} on ")
+    assert names(tmp_path) == []
+
+
+def test_a_lock_that_its_last_holder_has_removed_holds_nobody(tmp_path, monkeypatch):
+    import fcntl
+
+    lock, flock = tmp_path / "lock", fcntl.flock
+
+    def removed_first(file, how: int) -> None:
+        flock(file, how)
+        monkeypatch.undo()
+        lock.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with held(lock, Path("it")), pytest.raises(UserError, match="it is held by process"), held(lock, Path("it")):
+        pass

@@ -66,3 +66,21 @@ def test_a_run_keeps_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     found = settings_of_run(TrainSettings, str(tmp_path / "run"))
     assert (found.source, found.stream, found.data_dir) == ("digits", f"{tmp_path}/photos", f"{tmp_path}/data")
+
+
+def test_a_run_that_another_process_has_begun_meanwhile_is_not_written_to(tmp_path):
+    settings = TrainSettings(out=str(tmp_path / "run"))
+    run = Run.planned(settings, "train")
+    run.begin(settings)
+    with pytest.raises(UserError, match=r"already holds a run: resume it with --resume"), run.held(resumed=False):
+        pass
+    with run.held(resumed=True), pytest.raises(UserError, match="held by process"), run.held(resumed=True):
+        pass
+    assert [path.name for path in run.folder.iterdir()] == ["settings.yaml"]
+
+
+def test_a_run_that_was_held_and_not_written_leaves_no_folder(tmp_path):
+    run = Run(tmp_path / "run")
+    with run.held(resumed=False):
+        assert run.folder.is_dir()
+    assert list(tmp_path.iterdir()) == []

@@ -55,9 +55,13 @@ def sweep(settings: SweepSettings, resumed: bool) -> Run:
     try:
         with run.resumable("tuning"):
             if leads_sweep():
-                _lead(run, settings, space, console)
-            else:
+                with run.held(resumed=True):
+                    _lead(run, settings, space, console)
+            elif is_worker_of_many():
                 _work(run, settings, space, console)
+            else:
+                with run.held(resumed=True):
+                    _work(run, settings, space, console)
     except FatalError as error:
         raise error.__cause__ or error from None
     return run

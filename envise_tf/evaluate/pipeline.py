@@ -51,8 +51,8 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     """Evaluates a finished run; writes score.npz, threshold.json and the key "evaluation" of result.json to it.
 
     Raises:
-        UserError: no such score or rule, the run is not finished, its images are gone, or the chosen score does not
-            apply to it.
+        UserError: no such score or rule, the run is not finished, or held by another process, its images are gone, or
+            the chosen score does not apply to it.
     """
     began = time.monotonic()
     if settings.score is not None:
@@ -62,6 +62,11 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     if settings.epsilon is None:
         settings = dataclasses.replace(settings, epsilon=finished.job.settings.epsilon)
     deferral_rule(settings.rule, _rule_options(settings))
+    with finished.run.held(resumed=True):
+        return _evaluated(settings, finished, began)
+
+
+def _evaluated(settings: EvaluateSettings, finished: FinishedRun, began: float) -> Evaluation:
     training.prepare(finished.job.settings.seed)
     networks = networks_of(finished)
     labelled = _labelled(finished, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import tensorflow as tf
@@ -72,10 +72,11 @@ def opened_run(
         replicas: the workers among them must have been started with the same settings.
 
     Raises:
-        UserError: as in `Run.planned`, `Replicas.require_same` and `Replicas.writing`.
+        UserError: as in `Run.planned`, `Run.held`, `Replicas.require_same` and `Replicas.writing`.
     """
     is_new = replicas.is_chief and not resumed
     run = Run.planned(settings, command) if is_new else Run(Path(str(settings.out)))
-    with run.resumable(command), replicas.writing(run, resumed) as mine:
+    holding = run.held(resumed) if replicas.is_chief else nullcontext()
+    with run.resumable(command), holding, replicas.writing(run, resumed) as mine:
         replicas.require_same(as_yaml(dataclasses.replace(settings, out=None, data_dir=None)))
         yield mine

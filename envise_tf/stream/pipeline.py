@@ -110,7 +110,7 @@ def stream(settings: StreamSettings, resumed: bool) -> Run:
     if not resumed:
         _tell_of_length(settings, sight.frames)
     baselines: dict[str, Record] = {}
-    with run.resumable("stream"):
+    with run.resumable("stream"), run.held(resumed):
         result = _answered(settings, sight, run)
         for policy in POLICIES if settings.baselines else ():
             other = Run(run.folder / policy)
@@ -118,7 +118,7 @@ def stream(settings: StreamSettings, resumed: bool) -> Run:
             asked = dataclasses.replace(settings, policy=policy, baselines=False, out=str(other.folder))
             _answered(asked, sight, other)
             baselines[policy] = read_record(other.folder)
-    write_stream_report(run.folder, read_record(run.folder), result, baselines)
+        write_stream_report(run.folder, read_record(run.folder), result, baselines)
     _CONSOLE.print(f"report: {run.folder / 'stream_report.html'}", soft_wrap=True)
     return run
 
