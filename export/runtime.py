@@ -84,14 +84,15 @@ class LceNetwork:
         module = _lce_module()
         with _refusals(name):
             made = module.LiteInterpreter(content, threads, False, indirect_bgemm, False)
-        self._interpreter = made
+        self._interpreter, self._name = made, name
         self.input = TensorSpec(made.input_types[0].name, made.input_shapes[0])
         self.outputs = [
             TensorSpec(dtype.name, shape) for dtype, shape in zip(made.output_types, made.output_shapes, strict=True)
         ]
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
-        return self._interpreter.predict([image])
+        with _refusals(self._name):
+            return self._interpreter.predict([image])
 
 
 class TfliteNetwork:
@@ -112,6 +113,7 @@ class TfliteNetwork:
         with _refusals(name):
             self._interpreter = interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
+        self._name = name
         taken, given = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()
         self._input_index: int = taken["index"]
         self._output_indices: list[int] = [output["index"] for output in given]
@@ -120,7 +122,8 @@ class TfliteNetwork:
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
         self._interpreter.set_tensor(self._input_index, image)
-        self._interpreter.invoke()
+        with _refusals(self._name):  # some operators are prepared when they first run
+            self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._output_indices]
 
 
@@ -128,11 +131,25 @@ def network_of(bundle: Bundle, which: File, threads: int = 1) -> Network:
     """Returns the network in a file of a bundle, in the interpreter that the manifest names.
 
     Raises:
-        UserError: the bundle has no such file, the interpreter is not installed, or refuses it.
+        UserError: the bundle has no such file, the interpreter is not installed, or refuses it; or the network takes or
+            gives something else than the manifest says.
     """
     content, path = bundle.content(which), bundle.path(which)
     kind = LceNetwork if bundle.manifest[which]["runtime"] == "lce" else TfliteNetwork
-    return kind(content, str(path), threads)
+    network = kind(content, str(path), threads)
+    outputs: dict[str, int] = bundle.manifest[which]["outputs"]
+    classes = len(bundle.class_names if which == "teacher" else bundle.teacher_classes)
+    size = bundle.image_size
+    image = TensorSpec("uint8", (1, size, size, 3))
+    widths = {name: 1 if name == "score" else classes for name in outputs}
+    expected = {outputs[name]: TensorSpec("float32", (1, width)) for name, width in widths.items()}
+    found = dict(enumerate(network.outputs))
+    if network.input != image or any(found.get(index) != spec for index, spec in expected.items()):
+        raise UserError(
+            f"{path} takes {_words([network.input])} and gives {_words(network.outputs)}; by the manifest expected "
+            f"{_words([image])} and {_words(expected.values())}; export the bundle again"
+        )
+    return network
 
 
 @dataclass
@@ -174,7 +191,7 @@ class BundleCascade:
         self.counters = Counters()
         self.observation: Observation | None = None
         self._threads = threads
-        self._student = self._student_network(which)
+        self._student = network_of(bundle, which, threads)
         self._outputs: dict[str, int] = bundle.manifest[which]["outputs"]
         self._teacher: Network | None = None
         self._adaptation = bundle.adaptation
@@ -306,7 +323,7 @@ class BundleCascade:
 
     def _raw_logits(self, images: np.ndarray) -> np.ndarray:
         if self._teacher is None:
-            self._teacher = self._teacher_network()
+            self._teacher = network_of(self.bundle, "teacher", self._threads)
         logits = np.zeros((len(images), len(self.bundle.class_names)), np.float32)
         output = self.bundle.manifest["teacher"]["outputs"]["logits"]
         begun = time.perf_counter()
@@ -319,30 +336,6 @@ class BundleCascade:
                 "look for the image with python -m envise_tf.export.verify"
             )
         return logits
-
-    def _student_network(self, which: Student) -> Network:
-        network = network_of(self.bundle, which, self._threads)
-        outputs = self.bundle.manifest[which]["outputs"]
-        logits = (1, len(self.bundle.teacher_classes))
-        self._check_network(self.bundle.path(which), network, {outputs["logits"]: logits, outputs["score"]: (1, 1)})
-        return network
-
-    def _teacher_network(self) -> Network:
-        network = network_of(self.bundle, "teacher", self._threads)
-        output = self.bundle.manifest["teacher"]["outputs"]["logits"]
-        self._check_network(self.bundle.path("teacher"), network, {output: (1, len(self.bundle.class_names))})
-        return network
-
-    def _check_network(self, path: Path, network: Network, shapes: dict[int, tuple[int, ...]]) -> None:
-        """Checks that a network takes and gives what the manifest says; `shapes` are those of outputs, by index."""
-        image = TensorSpec("uint8", (1, self.bundle.image_size, self.bundle.image_size, 3))
-        outputs = {index: TensorSpec("float32", shape) for index, shape in shapes.items()}
-        found = dict(enumerate(network.outputs))
-        if network.input != image or any(found.get(index) != spec for index, spec in outputs.items()):
-            raise UserError(
-                f"{path} takes {_words([network.input])} and gives {_words(network.outputs)}; by the manifest expected "
-                f"{_words([image])} and {_words(outputs.values())}; export the bundle again"
-            )
 
 
 Cascade = BundleCascade

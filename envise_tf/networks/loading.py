@@ -105,7 +105,8 @@ def as_classifier(
         labelled: what it says of labelled images, if there are any.
 
     Raises:
-        UserError: it takes no square RGB images, gives no row of class scores, or has another number of classes.
+        UserError: it takes no square RGB images, gives no row of class scores, has another number of classes, or
+            weights that are not finite.
     """
     return _checked(Classifier(_with_uint8_input(model, pixel_range, reference), class_names, labelled), reference)
 
@@ -180,6 +181,12 @@ def _with_uint8_input(model: tf.keras.Model, pixel_range: PixelRange, reference:
 
 
 def _checked(classifier: Classifier, reference: str) -> Classifier:
+    for weight in classifier.model.weights:
+        if weight.dtype.is_floating and not np.isfinite(tf.cast(weight, tf.float32)).all():
+            raise UserError(
+                f"{reference} has weights that are no numbers, in {weight.name}: expected a trained network; give a "
+                "file from before they became so"
+            )
     height, width = classifier.model.input_shape[1:3]
     if height != width:
         raise UserError(f"{reference} takes images of {height}x{width} pixels: expected square ones, or of any size")

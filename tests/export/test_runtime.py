@@ -279,7 +279,10 @@ def exchange_logits_and_score(manifest):
 def test_a_network_that_is_not_what_the_manifest_says_is_refused(bundle):
     for change, told in [
         (lambda manifest: manifest["input"].update(size=33), "expected uint8 (1, 33, 33, 3) and float32 (1, 7)"),
-        (exchange_logits_and_score, "by the manifest expected uint8 (1, 32, 32, 3) and float32 (1, 7), float32 (1, 1)"),
+        (
+            exchange_logits_and_score,
+            "by the manifest expected uint8 (1, 32, 32, 3) and float32 (1, 7), float32 (1, 7), float32 (1, 1)",
+        ),
         (lambda manifest: manifest["student"]["outputs"].update(score=3), "student.tflite takes uint8 (1, 32, 32, 3)"),
     ]:
         text = (bundle / "manifest.json").read_text()

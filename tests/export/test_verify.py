@@ -176,3 +176,13 @@ def test_one_of_few_images_may_be_answered_otherwise_and_no_second(images):
 def test_enough_agreement_passes():
     Comparison("student.tflite", 2000, 0.998, 0.9985, 1e-6, 0.998, "image 5 is class 1").require()
     Comparison("teacher.tflite", 2000, 1.0, None, 1e-6, 0.998, None).require()
+
+
+def test_networks_under_each_others_names_are_told(bundle, capsys):
+    for which, other in (("student_builtin", "teacher"), ("teacher", "student_builtin")):
+        (bundle / f"{which}.swapped").write_bytes((bundle / f"{other}.tflite").read_bytes())
+    for which in ("student_builtin", "teacher"):
+        (bundle / f"{which}.swapped").rename(bundle / f"{which}.tflite")
+        renew(bundle, which)
+    line = failure_of(capsys, str(bundle))
+    assert "student_builtin.tflite takes uint8 (1, 32, 32, 3) and gives float32 (1, 10); by the manifest" in line

@@ -179,3 +179,13 @@ def test_a_saved_model_that_is_not_from_keras_is_refused(tmp_path):
     line = refusal(str(tmp_path / "module"))
     assert "is a SavedModel without layers, as model.export writes it: give the .keras file" in line
     assert f"python -m envise_tf.convert {tmp_path / 'module'}" in line
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_with_a_weight_that_is_no_number_is_refused(tmp_path, value):
+    model = network()
+    weights = model.get_weights()
+    weights[2][0, 0] = value
+    model.set_weights(weights)
+    model.save(tmp_path / "teacher.keras")
+    assert "has weights that are no numbers, in dense" in refusal(str(tmp_path / "teacher.keras"))

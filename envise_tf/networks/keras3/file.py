@@ -24,7 +24,7 @@ import numpy as np
 
 from envise_tf.errors import UserError, reason_of
 
-_UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile)
+_UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
