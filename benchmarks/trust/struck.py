@@ -116,9 +116,15 @@ class Life:
         return json.loads((self._notes / "figures").read_text())
 
     def error_lines(self) -> list[str]:
-        """Returns what stands on stderr, but for TensorFlow's own log."""
-        lines = (self._notes / "2").read_text(errors="replace").splitlines()
-        return [line for line in lines if line.strip() and not _OF_TENSORFLOW.match(line)]
+        """Returns what stands on stderr: the command's one line alone if it has that, or else all lines.
+
+        TensorFlow's own log is left out, and what its converter says before the command ends by such a line.
+        """
+        text = (self._notes / "2").read_text(errors="replace")
+        lines = [line for line in text.splitlines() if line.strip() and not _OF_TENSORFLOW.match(line)]
+        of_command = [line for line in lines if line.startswith("error: ")]
+        is_alone = len(of_command) == 1 and lines[-1] == of_command[0] and "Traceback" not in text
+        return of_command if is_alone else lines
 
 
 class _Events:

@@ -56,7 +56,7 @@ def test_weights_count_and_what_metrics_have_held_does_not(tmp_path):
 
     def saved(weight: float, metric: float) -> dict[str, str]:
         with h5py.File(tmp_path / "weights.h5", "w") as file:
-            file["layers/dense/vars/0"], file["metrics/mean/vars/0"] = weight, metric
+            file[f"layers/dense_{int(metric)}/vars/0"], file["metrics/mean/vars/0"] = weight, metric
         (tmp_path / "run").mkdir(exist_ok=True)
         with zipfile.ZipFile(tmp_path / "run" / "a.keras", "w") as archive:
             archive.write(tmp_path / "weights.h5", "model.weights.h5")
