@@ -23,7 +23,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -38,7 +37,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import yaml
 from rich.console import Console
@@ -47,6 +45,8 @@ from trust.struck import BALLAST, Life, Strike
 
 from envise_tf import progress
 from envise_tf.errors import reports_user_errors
+from envise_tf.networks.loading import load_network
+from envise_tf.prior import adapted  # noqa: F401 - a layer of adapted teachers, for load_network
 
 COMMAND = "python benchmarks/faults.py"
 CONSOLE = Console(width=160, soft_wrap=True)
@@ -331,15 +331,12 @@ _PICTURES = frozenset({".png", ".html"})
 _ARCHIVES = frozenset({".npz", ".keras"})
 
 
-_COUNTED = re.compile(rb'_\d+"')
-"""Keras counts layers of a kind from the start of the process, so their names tell what it did before."""
-
-
 def digests(run: Path) -> dict[str, str]:
     """Returns what each file of a run says, by its path in the run: JSON without times, of other files a hash."""
     files = {str(path.relative_to(run)): path for path in sorted(run.rglob("*")) if path.is_file()}
+    broken = {line.rpartition(" (")[0] for line in unreadable(run)}
     return {
-        name: "" if path.suffix in _PICTURES | {".txt"} else _said_in(path)
+        name: "" if path.suffix in _PICTURES | {".txt"} else "not whole" if name in broken else _said_in(path)
         for name, path in files.items()
         if not _APART & set(Path(name).parts) and not path.name.startswith(".")
     }
@@ -354,10 +351,12 @@ def _said_in(path: Path) -> str:
 def _content(path: Path) -> bytes:
     if path.suffix == ".jsonl":
         return json.dumps([_timeless(json.loads(line)) for line in path.read_text().splitlines()]).encode()
-    if path.suffix in _ARCHIVES:
+    if path.suffix == ".keras":
+        # Not the file: its layers are numbered from the start of the process that wrote it.
+        return b"".join(weights.tobytes() for weights in load_network(path, []).get_weights())
+    if path.suffix == ".npz":
         with zipfile.ZipFile(path) as archive:
-            parts = sorted(set(archive.namelist()) - {"metadata.json"})
-            return b"".join(part.encode() + _part(part, archive.read(part)) for part in parts)
+            return b"".join(part.encode() + _part(part, archive.read(part)) for part in sorted(archive.namelist()))
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             rows = [{key: row[key] for key in row if key not in _TIMES} for row in csv.DictReader(file)]
@@ -368,20 +367,7 @@ def _content(path: Path) -> bytes:
 
 
 def _part(name: str, content: bytes) -> bytes:
-    """Returns what a part of an archive says: a network's weights, the JSON of a stream's state, or its bytes."""
-    if name.endswith(".h5"):
-        weights: list[bytes] = []
-
-        def add(place: str, item: Any) -> None:
-            # What the metrics and the optimiser of a training last held is no part of the network.
-            if isinstance(item, h5py.Dataset) and place.partition("/")[0] not in ("metrics", "optimizer"):
-                weights.append(hashlib.sha256(item[()].tobytes()).digest())
-
-        with h5py.File(io.BytesIO(content)) as file:
-            file.visititems(add)
-        return b"".join(sorted(weights))
-    if name == "config.json":
-        return _COUNTED.sub(b'"', content)
+    """Returns what an array of an archive holds: the JSON of a stream's state, or its bytes."""
     if name == "tree.npy":
         return json.dumps(_timeless(json.loads(str(np.load(io.BytesIO(content)))))).encode()
     return content

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import faults
@@ -51,19 +50,23 @@ def test_a_half_file_is_found_unless_its_name_says_so(run):
     assert faults.unreadable(run) == ["result.json (JSONDecodeError)", "score.npz (BadZipFile)"]
 
 
-def test_weights_count_and_what_metrics_have_held_does_not(tmp_path):
-    import h5py
+@pytest.mark.slow
+def test_weights_count_in_their_order_and_the_names_of_layers_do_not(tmp_path):
+    import tensorflow as tf
 
-    def saved(weight: float, metric: float) -> dict[str, str]:
-        with h5py.File(tmp_path / "weights.h5", "w") as file:
-            file[f"layers/dense_{int(metric)}/vars/0"], file["metrics/mean/vars/0"] = weight, metric
-        (tmp_path / "run").mkdir(exist_ok=True)
-        with zipfile.ZipFile(tmp_path / "run" / "a.keras", "w") as archive:
-            archive.write(tmp_path / "weights.h5", "model.weights.h5")
+    def saved(*weights: float) -> dict[str, str]:
+        image = tf.keras.Input((4, 4, 3))  # layers are numbered on from those of the last call
+        x = tf.keras.layers.Conv2D(1, 1, use_bias=False)(tf.keras.layers.GlobalAveragePooling2D(keepdims=True)(image))
+        network = tf.keras.Model(image, tf.keras.layers.Dense(1, use_bias=False)(tf.keras.layers.Flatten()(x)))
+        network.set_weights([np.full(each.shape, value) for each, value in zip(network.weights, weights, strict=True)])
+        network.save(tmp_path / "run" / "student.keras")
         return faults.digests(tmp_path / "run")
 
-    assert saved(1.0, 2.0) == saved(1.0, 3.0)
-    assert saved(1.0, 2.0) != saved(1.5, 2.0)
+    (tmp_path / "run").mkdir()
+    assert saved(1.0, 2.0) == saved(1.0, 2.0)
+    assert saved(1.0, 2.0) != saved(2.0, 1.0)
+    (tmp_path / "run" / "student.keras").write_bytes(b"PK")
+    assert faults.digests(tmp_path / "run") == {"student.keras": "not whole"}
 
 
 @pytest.mark.slow
