@@ -17,9 +17,10 @@ _LONGEST_LINE = 1000
 class UserError(Exception):
     """A mistake in what the user gave: one line that says what was given, what was expected and what to do."""
 
-    def __init__(self, line: str) -> None:
-        line, half = " ".join(line.splitlines()), _LONGEST_LINE // 2
-        super().__init__(line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}")
+    # Not in __init__: an exception with one of its own becomes another where TensorFlow's AutoGraph passes it on.
+    def __str__(self) -> str:
+        line, half = " ".join(super().__str__().splitlines()), _LONGEST_LINE // 2
+        return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
 
 
 _SHORT = reprlib.Repr()

@@ -63,6 +63,7 @@ class Run:
         Raises:
             UserError: another process holds the run, or has begun one.
         """
+        missing = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
         try:
             with held(self.folder / ".held", self.folder):
                 if not resumed:
@@ -70,7 +71,8 @@ class Run:
                 yield
         finally:
             with contextlib.suppress(OSError):
-                self.folder.rmdir()  # where nothing was written after all
+                for folder in missing:
+                    folder.rmdir()  # where nothing was written after all
 
     def _require_none(self) -> None:
         if self.settings_file.exists():

@@ -72,7 +72,7 @@ def test_weights_count_in_their_order_and_the_names_of_layers_do_not(tmp_path):
 @pytest.mark.slow
 def test_a_teacher_survives_each_fault_once(tmp_path):
     out = tmp_path / "faults.json"
-    words = ["--commands", "teach", "--count", "2", "--others", "1", "--faults", "killed", "full", "twice"]
+    words = ["--commands", "teach", "--count", "1", "--others", "1", "--faults", "killed", "twice"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, str(BENCHMARK), *words, "--out", str(out)],
@@ -83,5 +83,5 @@ def test_a_teacher_survives_each_fault_once(tmp_path):
     )
     assert done.returncode == 0, done.stdout
     rows = json.loads(out.read_text())["rows"]
-    assert {"teach, killed, 0", "teach, killed, 1", "teach, twice, 0"} <= {row["name"] for row in rows}
+    assert {"teach, killed, 0", "teach, twice, 0"} == {row["name"] for row in rows}
     assert all(row["struck"] for row in rows if row["fault"] == "twice")
