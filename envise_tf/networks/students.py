@@ -157,13 +157,16 @@ def _stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
 
 
 def _bireal_unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+    # The shortcut first: in this order layers draw their first weights, and the same seed gives the same student.
+    shortcut = _shortcut(x, channels, stride)
     y = _normalised(_convolution(x, channels, stride, binary))
-    return layers.Add()([_shortcut(x, channels, stride), _prelu(y)])
+    return layers.Add()([shortcut, _prelu(y)])
 
 
 def _react_unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+    shortcut = _shortcut(x, channels, stride)
     y = _normalised(_convolution(Shift()(x), channels, stride, binary))
-    both = layers.Add()([_shortcut(x, channels, stride), y])
+    both = layers.Add()([shortcut, y])
     return Shift()(_prelu(Shift()(both)))
 
 
