@@ -16,22 +16,19 @@ It needs NumPy and jsonschema, neither TensorFlow nor Larq.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
 
 from envise_tf.errors import UserError
 from envise_tf.export.adaptation import BundleAdaptation
+from envise_tf.export.json_schema import schema_problem, shortened, strict_json
 from envise_tf.files import whole
 from envise_tf.prior.shift import PRIOR_TOLERANCE
 
@@ -51,7 +48,6 @@ File = Literal["student", "student_builtin", "teacher", "labels", "golden"]
 _FILES: tuple[File, ...] = ("student", "student_builtin", "teacher", "labels", "golden")
 _STUDENTS: tuple[Student, ...] = ("student", "student_builtin")
 _AGAIN = "export the bundle again, or copy it again if it was copied"
-_LONGEST_REASON = 200
 
 
 @dataclass(frozen=True)
@@ -181,43 +177,21 @@ def write_manifest(folder: str | Path, manifest: dict[str, Any]) -> None:
 def _checked_manifest(content: bytes, name: str) -> dict[str, Any]:
     """Returns the manifest that some bytes hold; the schema version is looked at before all else."""
     try:
-        manifest = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        manifest = strict_json(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is not JSON ({_shortened(str(error))}): expected a manifest; {_AGAIN}") from None
+        raise UserError(f"{name} is not JSON ({shortened(str(error))}): expected a manifest; {_AGAIN}") from None
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if isinstance(version, int) and version not in READ_VERSIONS:
         raise UserError(
             f"{name} has schema version {version}, expected {' or '.join(map(str, READ_VERSIONS))}: export the bundle "
             "again with this version of envise-tf, or read it with the version that wrote it"
         )
-    broken = best_match(_validator().iter_errors(manifest))
+    broken = schema_problem(manifest, "manifest")
     if broken is not None:
-        raise UserError(f"{name} breaks the schema at {_place(broken)}: {_shortened(broken.message)}; {_AGAIN}")
+        raise UserError(f"{name} {broken}; {_AGAIN}")
     for problem in _misfits(manifest):
         raise UserError(f"{name}: {problem}; {_AGAIN}")
     return manifest
-
-
-@functools.cache
-def _validator() -> Draft202012Validator:
-    schema = resources.files("envise_tf.export") / "schema" / "manifest.schema.json"
-    return Draft202012Validator(json.loads(schema.read_text("utf-8")))
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _place(broken: ValidationError) -> str:
-    """Returns the key that breaks the schema, such as student.threshold.values[3]."""
-    return broken.json_path.removeprefix("$").removeprefix(".") or "its top"
-
-
-def _shortened(reason: str) -> str:
-    """Returns a reason in one line; of a long one, which starts with the value found, both ends."""
-    reason = " ".join(reason.split())
-    half = _LONGEST_REASON // 2
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:half]} ... {reason[-half:]}"
 
 
 def _misfits(manifest: dict[str, Any]) -> Iterator[str]:

@@ -8,17 +8,14 @@ one's. schema/phone.schema.json describes every key.
 from __future__ import annotations
 
 import hashlib
-import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import MANIFEST, Bundle, File
+from envise_tf.export.json_schema import schema_problem, strict_json
 
 _EXPECTED = "expected what the sample app's benchmark has printed on a phone; see docs/android.md"
 
@@ -33,16 +30,14 @@ def phone_times(path: str | Path, bundle: Bundle) -> tuple[Times, dict[str, Any]
         UserError: the file cannot be read, is no such file, is of another bundle, or lacks the teacher alone.
     """
     try:
-        written = json.loads(Path(path).read_text("utf-8"), parse_constant=_refuse_constant)
+        written = strict_json(Path(path).read_text("utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}): {_EXPECTED}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON: {_EXPECTED}") from None
-    schema = json.loads((resources.files("envise_tf.export") / "schema" / "phone.schema.json").read_text("utf-8"))
-    broken = best_match(Draft202012Validator(schema).iter_errors(written))
+    broken = schema_problem(written, "phone")
     if broken is not None:
-        place = broken.json_path.removeprefix("$").removeprefix(".") or "its top"
-        raise UserError(f"{path} breaks the schema at {place}: {broken.message[:200]}; {_EXPECTED}")
+        raise UserError(f"{path} {broken}; {_EXPECTED}")
     if written["manifest_sha256"] != hashlib.sha256((bundle.folder / MANIFEST).read_bytes()).hexdigest():
         raise UserError(
             f"{path} is of another bundle {written['bundle']}: expected figures of {bundle.folder}; measure the app "
@@ -58,7 +53,3 @@ def phone_times(path: str | Path, bundle: Bundle) -> tuple[Times, dict[str, Any]
         for what, _ in sorted(alone - set(taken)):
             raise UserError(f"{path} has no times of {what} alone with {threads} threads: {_EXPECTED}")
     return times, {name: written[name] for name in ("device", "load_ms")}
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
