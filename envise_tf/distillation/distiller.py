@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.distillation.objective_model import ObjectiveModel, of_the_whole_batch
+from envise_tf.distillation.objective_model import ObjectiveModel, agreement_of
 from envise_tf.distillation.objectives import Evidence, Objective
 from envise_tf.distillation.split_network import SplitNetwork
-from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 from envise_tf.networks.grad_cam import HeadPass
 
@@ -67,13 +66,7 @@ class Distiller(ObjectiveModel):
         if labels is not None:
             raise UserError("pairs were given to fit: expected images alone, for the teacher's answers are the targets")
         teacher = self._teacher(images, training=False)
-        with tf.GradientTape() as tape:
-            student = self._student(images, training=True)
-            evidence = self._evidence(student, teacher, is_training=True)
-            losses = self._terms(evidence)
-        self._descended(tape, losses["loss"])
-        agreement = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
-        return self._logged(of_the_whole_batch(losses)) | self._logged({"agreement": agreement[0]}, agreement[1])
+        return self._learned(lambda: self._evidence(self._student(images, training=True), teacher, is_training=True))
 
     def test_step(self, data: tf.Tensor | tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         images, teacher_logits, _ = tf.keras.utils.unpack_x_y_sample_weight(data)
@@ -82,11 +75,7 @@ class Distiller(ObjectiveModel):
             agreement, known = agreement_of(self.student(images, training=False), pseudo_label, is_known)
             return self._logged({"agreement": agreement}, known)
         student = self._student(images, training=False)
-        evidence = self._evidence(student, self._teacher(images, training=False))
-        losses = of_the_whole_batch(self._terms(evidence))
-        agreement, known = agreement_of(student.logits, evidence.pseudo_label, evidence.is_known)
-        # Weighted by the images that each batch's mean is over, the figures are means over all known images.
-        return self._logged(losses, summed_over_replicas(known)) | self._logged({"agreement": agreement}, known)
+        return self._examined(self._evidence(student, self._teacher(images, training=False)))
 
     def get_config(self) -> dict[str, Any]:
         serialised = tf.keras.utils.serialize_keras_object
@@ -139,17 +128,3 @@ def student_class_of(classes: Sequence[int], teacher_classes: int) -> np.ndarray
     table = np.full(teacher_classes, -1, np.int64)
     table[list(classes)] = np.arange(len(classes))
     return table
-
-
-def agreement_of(logits: tf.Tensor, pseudo_label: tf.Tensor, is_known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the share of known images whose pseudo-label the student predicts, and the number of known images.
-
-    Args:
-        logits: float32 (batch, classes), the student's.
-        pseudo_label: int64 (batch,).
-        is_known: bool (batch,), whether the student has the class that the teacher predicts.
-    """
-    agrees = tf.cast(tf.argmax(logits, axis=-1) == pseudo_label, tf.float32)
-    known = tf.cast(is_known, tf.float32)
-    count = tf.reduce_sum(known)
-    return tf.math.divide_no_nan(tf.reduce_sum(agrees * known), count), count

@@ -7,10 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from envise_tf.distillation.distiller import agreement_of, student_class_of
-from envise_tf.distillation.objective_model import ObjectiveModel, of_the_whole_batch
+from envise_tf.distillation.distiller import student_class_of
+from envise_tf.distillation.objective_model import ObjectiveModel
 from envise_tf.distillation.objectives import Evidence, Objective, Shapes
-from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 
 
@@ -50,18 +49,10 @@ class LabelledStudent(ObjectiveModel):
         self._student_class = tf.constant(student_class_of(classes, labels))
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            evidence = self._evidence(data, is_training=True)
-            losses = self._terms(evidence)
-        self._descended(tape, losses["loss"])
-        accuracy, known = agreement_of(evidence.student.logits, evidence.pseudo_label, evidence.is_known)
-        return self._logged(of_the_whole_batch(losses)) | self._logged({"accuracy": accuracy}, known)
+        return self._learned(lambda: self._evidence(data, is_training=True))
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        evidence = self._evidence(data, is_training=False)
-        losses = of_the_whole_batch(self._terms(evidence))
-        accuracy, known = agreement_of(evidence.student.logits, evidence.pseudo_label, evidence.is_known)
-        return self._logged(losses, summed_over_replicas(known)) | self._logged({"accuracy": accuracy}, known)
+        return self._examined(self._evidence(data, is_training=False))
 
     def _evidence(self, data: tuple[tf.Tensor, tf.Tensor], is_training: bool) -> Evidence:
         images, labels, _ = tf.keras.utils.unpack_x_y_sample_weight(data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 from envise_tf.distillation.adam import adam_for
 from envise_tf.distillation.objectives import Evidence, Objective, Shapes
 from envise_tf.distillation.split_network import SplitNetwork
+from envise_tf.distillation.synchronised import summed_over_replicas
 from envise_tf.errors import UserError
 
 
@@ -82,10 +83,26 @@ class ObjectiveModel(tf.keras.Model):
     def metrics(self) -> list[tf.keras.metrics.Metric]:
         return list(self._means.values())
 
-    def _descended(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        """Takes a step down the gradient of the loss."""
+    def _learned(self, found: Callable[[], Evidence]) -> dict[str, tf.Tensor]:
+        """Takes a step down the gradient of the total loss of a batch; returns what is logged.
+
+        Args:
+            found: runs the student in training and returns what is known of the batch.
+        """
+        with tf.GradientTape() as tape:
+            evidence = found()
+            losses = self._terms(evidence)
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        self.optimizer.apply_gradients(zip(tape.gradient(losses["loss"], variables), variables, strict=True))
+        share, known = _share_of(evidence)
+        return self._logged(_of_the_whole_batch(losses)) | self._logged({self.share_name: share}, known)
+
+    def _examined(self, evidence: Evidence) -> dict[str, tf.Tensor]:
+        """Returns what is logged of a batch that is not learned from."""
+        losses = _of_the_whole_batch(self._terms(evidence))
+        share, known = _share_of(evidence)
+        # Weighted by the images that each batch's mean is over, the figures are means over all known images.
+        return self._logged(losses, summed_over_replicas(known)) | self._logged({self.share_name: share}, known)
 
     def _terms(self, evidence: Evidence) -> dict[str, tf.Tensor]:
         """Returns the total under "loss", the loss of each objective by its name, and the objectives' figures."""
@@ -102,7 +119,25 @@ class ObjectiveModel(tf.keras.Model):
         return {name: self._means[name].result() for name in values}
 
 
-def of_the_whole_batch(parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+def agreement_of(logits: tf.Tensor, pseudo_label: tf.Tensor, is_known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the share of known images whose pseudo-label the student predicts, and the number of known images.
+
+    Args:
+        logits: float32 (batch, classes), the student's.
+        pseudo_label: int64 (batch,).
+        is_known: bool (batch,), whether the student has the class that the teacher predicts.
+    """
+    agrees = tf.cast(tf.argmax(logits, axis=-1) == pseudo_label, tf.float32)
+    known = tf.cast(is_known, tf.float32)
+    count = tf.reduce_sum(known)
+    return tf.math.divide_no_nan(tf.reduce_sum(agrees * known), count), count
+
+
+def _share_of(evidence: Evidence) -> tuple[tf.Tensor, tf.Tensor]:
+    return agreement_of(evidence.student.logits, evidence.pseudo_label, evidence.is_known)
+
+
+def _of_the_whole_batch(parts: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Returns what each replica has to log, so that the mean over replicas is the sum of their parts."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return parts if replicas == 1 else {name: part * replicas for name, part in parts.items()}

@@ -28,6 +28,7 @@ from envise_tf.networks.warm_head import warm_head
 from envise_tf.prior.adapted import ending_in_logits
 from envise_tf.prior.calibration import Calibration, fitted_calibration, reliability
 from envise_tf.run import Run, provenance
+from envise_tf.runs.accuracy import accuracy_on
 from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.settings import TeachSettings
 
@@ -80,15 +81,6 @@ def accuracy_on_test_split(model: tf.keras.Model, source: Source) -> float:
     """Returns the share of the source's test images that the model classifies rightly, in 0..1."""
     examples = source.examples("test").map(lambda example: (example["image"], example["label"]))
     return accuracy_on(model, examples.batch(256).prefetch(2))
-
-
-def accuracy_on(model: tf.keras.Model, batches: tf.data.Dataset) -> float:
-    """Returns the share of images that the model classifies rightly, in 0..1, of batches of (images, int labels)."""
-    metric = tf.keras.metrics.SparseCategoricalAccuracy()
-    answer = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    for images, labels in batches:
-        metric.update_state(labels, answer(images))
-    return float(metric.result())
 
 
 def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:

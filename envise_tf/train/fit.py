@@ -13,20 +13,34 @@ from envise_tf.distillation.adam import adam_for
 from envise_tf.distillation.objective_model import ObjectiveModel
 from envise_tf.distillation.replicas import Replicas
 from envise_tf.images.windows import Augmentation
-from envise_tf.networks.students import residual_student
+from envise_tf.networks.loading import load_generic
+from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.run import Run
 from envise_tf.settings import TrainSettings
 
 
-def new_student(settings: TrainSettings, size: int, classes: int) -> tf.keras.Model:
-    """Returns the student that the settings describe, untrained.
+def begun_student(settings: TrainSettings, size: int, classes: Sequence[int]) -> tf.keras.Model:
+    """Returns the student as it begins: untrained, or with the weights of the one that the settings start from.
 
     Args:
         settings: of the training; their widths are numbers.
         size: side of the images in pixels.
-        classes: number of logits.
+        classes: the teacher's class, or the label, of each of the student's logits.
+
+    Raises:
+        UserError: as in `load_generic` and `with_classes`.
     """
-    return residual_student(size, classes, **_shape(settings))
+    student = _new_student(settings, size, len(classes))
+    other = load_generic(settings.student_init, settings.teacher, settings.twin)
+    if other is not None:
+        with_classes(student, other, classes)
+    return student
+
+
+def final_student(settings: TrainSettings, student: tf.keras.Model) -> tf.keras.Model:
+    """Returns a trained student in float32, whatever the precision that it was trained in."""
+    size, classes = student.input_shape[1], student.output_shape[-1]
+    return training.in_float32(student, lambda: _new_student(settings, size, classes), settings.precision)
 
 
 def compile_for(model: ObjectiveModel, settings: TrainSettings, steps: int) -> None:
@@ -95,6 +109,10 @@ def student_figures(
         "architecture": {"network": "residual_student", "size": size, "classes": classes, **_shape(settings)},
         "parameters": student.count_params(),
     }
+
+
+def _new_student(settings: TrainSettings, size: int, classes: int) -> tf.keras.Model:
+    return residual_student(size, classes, **_shape(settings))
 
 
 def _shape(settings: TrainSettings) -> dict[str, Any]:

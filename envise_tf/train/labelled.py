@@ -11,19 +11,19 @@ from rich.console import Console
 from rich.table import Table
 
 from envise_tf.distillation import training
+from envise_tf.distillation.distiller import student_class_of
 from envise_tf.distillation.labelled import LabelledStudent
 from envise_tf.errors import UserError
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Stream
-from envise_tf.networks.loading import load_generic
-from envise_tf.networks.students import with_classes
 from envise_tf.run import Run, provenance
+from envise_tf.runs.accuracy import accuracy_on
 from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.runs.job import found_objectives, found_scenario, labelled_stream
 from envise_tf.settings import TrainSettings
 from envise_tf.train.curves import save_curves
-from envise_tf.train.fit import compile_for, fitted, new_student, student_figures
+from envise_tf.train.fit import begun_student, compile_for, final_student, fitted, student_figures
 
 _CONSOLE = Console()
 _MOST_TESTED = 256
@@ -50,10 +50,7 @@ def labelled_training(settings: TrainSettings, resumed: bool) -> Run:
     replicas = found_replicas(settings, _told)
     with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
-        student = new_student(settings, source.size or 0, len(classes))
-        other = load_generic(settings.student_init, settings.teacher, settings.twin)
-        if other is not None:
-            with_classes(student, other, classes)
+        student = begun_student(settings, source.size or 0, classes)
         with replicas.scope():
             model = LabelledStudent(replicas.copied(student), classes, len(source.class_names), objectives)
             compile_for(model, settings, settings.windows * stream.batches_a_window)
@@ -67,9 +64,7 @@ def labelled_training(settings: TrainSettings, resumed: bool) -> Run:
         steps = stream.batches_a_window
         entries = fitted(model, settings, stream.labelled_batches, steps, run, replicas, held_back)
         replicas.copied_back(model.student, student)
-        student = training.in_float32(
-            student, lambda: new_student(settings, source.size or 0, len(classes)), settings.precision
-        )
+        student = final_student(settings, student)
         run.save("student.keras", student.save)
         save_curves(entries, run.folder / "curves.png", "accuracy", "accuracy on labelled images")
         result = {
@@ -125,13 +120,9 @@ def _held_back(stream: Stream, most: int) -> tf.data.Dataset:
 
 def _tested(student: tf.keras.Model, source: Source, labels: tuple[int, ...] | None, classes: list[int]) -> float:
     """Returns the share of the test images of the student's classes that it classifies rightly, in 0..1."""
-    pairs = source.examples("test", labels).map(lambda example: (example["image"], example["label"]))
-    answer = tf.function(lambda images: student(images, training=False), reduce_retracing=True)
-    is_right = [
-        np.array(classes)[answer(images).numpy().argmax(axis=1)] == truth.numpy()
-        for images, truth in pairs.batch(_MOST_TESTED).prefetch(2)
-    ]
-    return float(np.concatenate(is_right).mean())
+    own = tf.constant(student_class_of(classes, len(source.class_names)))
+    pairs = source.examples("test", labels).map(lambda example: (example["image"], tf.gather(own, example["label"])))
+    return accuracy_on(student, pairs.batch(_MOST_TESTED).prefetch(2))
 
 
 def _told(line: str) -> None:

@@ -21,8 +21,6 @@ from envise_tf.distillation.replicas import Replicas
 from envise_tf.errors import UserError, some_of
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.networks.labelled import CALIBRATION_FILE
-from envise_tf.networks.loading import load_generic
-from envise_tf.networks.students import with_classes
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.run import Run, provenance
 from envise_tf.runs.finished import FinishedRun, stored_adaptation
@@ -33,7 +31,7 @@ from envise_tf.runs.names import uncommon_names
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.settings.places import NO_TEACHER
 from envise_tf.train.curves import save_curves
-from envise_tf.train.fit import compile_for, fitted, new_student, student_figures
+from envise_tf.train.fit import begun_student, compile_for, final_student, fitted, student_figures
 from envise_tf.train.labelled import labelled_training
 from envise_tf.train.outlook import PairOutlook, PromiseOutlook
 
@@ -135,7 +133,7 @@ def _distilled(
         job = dataclasses.replace(job, settings=dataclasses.replace(settings, widths=widths))
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
-        student = _student(job, classes)
+        student = begun_student(job.settings, job.size, classes)
         distiller = _distiller(job, replicas, student, classes)
         held_back = _held_back(job)
         _tell_of_outlook(job, student)
@@ -149,9 +147,7 @@ def _distilled(
         steps, batches = job.stream.batches_a_window, job.stream.batches
         entries = fitted(distiller, settings, batches, steps, run, replicas, held_back, callbacks, until)
         replicas.copied_back(distiller.student, student)
-        student = training.in_float32(
-            student, lambda: new_student(job.settings, job.size, len(classes)), settings.precision
-        )
+        student = final_student(job.settings, student)
         run.save("student.keras", student.save)
         run.save("teacher.keras", job.teacher.model.save)
         save_curves(entries, run.folder / "curves.png")
@@ -236,15 +232,6 @@ def _told(line: str) -> None:
 
 def _names(job: Job, classes: list[int]) -> list[str]:
     return [job.teacher.class_names[i] for i in classes]
-
-
-def _student(job: Job, classes: list[int]) -> tf.keras.Model:
-    settings = job.settings
-    student = new_student(settings, job.size, len(classes))
-    generic = load_generic(settings.student_init, settings.teacher, settings.twin)
-    if generic is not None:
-        with_classes(student, generic, classes)
-    return student
 
 
 def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: list[int]) -> Distiller:

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.distillation.adam import adam_for
-from envise_tf.distillation.distiller import Distiller, agreement_of, student_class_of
+from envise_tf.distillation.distiller import Distiller, student_class_of
+from envise_tf.distillation.objective_model import agreement_of
 from envise_tf.distillation.objectives import OBJECTIVES, Objective, objective
 from envise_tf.errors import UserError
 from envise_tf.images.digits import Digits

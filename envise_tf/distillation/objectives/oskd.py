@@ -83,10 +83,9 @@ class Oskd(Objective):
         outputs = tf.nn.softmax(at_least_float32(evidence.student.logits))
         label, is_known = evidence.pseudo_label, evidence.is_known
         labels = tf.where(is_known, label, -tf.ones_like(label))
-        remembered, remembered_labels = evidence.companion(
-            tf.stop_gradient(outputs), labels, training=evidence.is_training
-        )
-        others = tf.concat([tf.stop_gradient(outputs), tf.cast(remembered, outputs.dtype)], axis=0)
+        constant = tf.stop_gradient(outputs)
+        remembered, remembered_labels = evidence.companion(constant, labels, training=evidence.is_training)
+        others = tf.concat([constant, tf.cast(remembered, outputs.dtype)], axis=0)
         others_label = tf.concat([labels, tf.cast(remembered_labels, labels.dtype)], axis=0)
         count = tf.shape(label)[0]
         is_other = tf.pad(~tf.eye(count, dtype=tf.bool), [[0, 0], [0, self.memory]], constant_values=True)
