@@ -60,6 +60,7 @@ from envise_tf.distillation.answers import answered
 from envise_tf.distillation.distiller import Distiller
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.images.windows import Augmentation
+from envise_tf.measures.paired import paired_difference
 from envise_tf.networks.loading import load_network
 from envise_tf.networks.students import residual_student, with_classes
 from envise_tf.report.axes import OUTLIER, STUDENT
@@ -83,7 +84,6 @@ SAID = {"holds": "holds", "reversed": "is reversed", "undecided": "is not decide
 
 SMOOTHED_OVER = 3
 """Measurements in a row whose mean has to reach a level."""
-CONFIDENCE = 0.95
 FINISHED = "trained.json"
 """File in the run of a finished cell."""
 
@@ -234,19 +234,7 @@ def compared(pairs: Sequence[Pair], fewer_is_better: bool) -> dict[str, Any]:
         "equal": len(pairs) - better - worse,
         "sign_p": float(stats.binomtest(better, better + worse).pvalue) if better + worse else None,
     }
-    return result | (_t_test(*values.T) if np.isfinite(values).all() else {})
-
-
-def _t_test(binary: np.ndarray, twin: np.ndarray) -> dict[str, Any]:
-    differences = binary - twin
-    result: dict[str, Any] = {"difference": float(differences.mean())}
-    if len(differences) < 2:
-        return result
-    if np.ptp(differences) == 0:
-        return result | {"interval": [float(differences[0])] * 2, "p": None}
-    test = stats.ttest_rel(binary, twin)
-    interval = test.confidence_interval(CONFIDENCE)
-    return result | {"interval": [float(interval.low), float(interval.high)], "p": float(test.pvalue)}
+    return result | (paired_difference(*values.T) if np.isfinite(values).all() else {})
 
 
 def verdict(comparison: Mapping[str, Any]) -> str:

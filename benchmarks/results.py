@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from scipy import stats
 
+from envise_tf.measures.paired import paired_difference
 from envise_tf.networks.shipped import card
 
 FOLDER = Path(__file__).parent
 PAGES = FOLDER / "pages"
 DOCS = FOLDER.parent / "docs"
-CONFIDENCE = 0.95
 
 
 def main() -> None:
@@ -167,12 +166,8 @@ def paired(grid: str, kind: str, base: str, figure: str) -> dict[str, Any] | Non
     ]
     if not both:
         return None
-    ours, theirs = zip(*both, strict=True)
-    found = {"pairs": len(both), "difference": statistics.mean(ours) - statistics.mean(theirs), "interval": None}
-    if len(both) > 1:
-        interval = stats.ttest_rel(ours, theirs).confidence_interval(CONFIDENCE)
-        found["interval"] = (float(interval.low), float(interval.high))
-    return found
+    found = paired_difference(*zip(*both, strict=True))
+    return {"pairs": len(both), "difference": found["difference"], "interval": found.get("interval")}
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from typing import Any
 from jsonargparse import ArgumentParser
 from rich.console import Console
 from rich.table import Table
-from scipy import stats
 
 from envise_tf import progress
 from envise_tf.errors import UserError, reports_user_errors
+from envise_tf.measures.paired import paired_difference
 from envise_tf.run import Run, provenance
 from envise_tf.settings import SweepSettings, TrainSettings
 from envise_tf.tuning.pipeline import stored_settings
@@ -30,8 +30,6 @@ from envise_tf.tuning.report import settings_of, shown
 from envise_tf.tuning.runner import Runner
 from envise_tf.tuning.space import load_space
 from envise_tf.tuning.trials import training_settings, trial_records
-
-CONFIDENCE = 0.95
 
 
 def figures(runner: Runner, base: TrainSettings, seeds: tuple[int, ...], first: int) -> list[dict[str, float]]:
@@ -45,12 +43,9 @@ def figures(runner: Runner, base: TrainSettings, seeds: tuple[int, ...], first: 
 
 def compared(winner: list[float], preset: list[float]) -> dict[str, Any]:
     """Returns both, the mean difference, and its paired interval where there are two seeds or more."""
-    differences = [a - b for a, b in zip(winner, preset, strict=True)]
-    result = {"winner": winner, "preset": preset, "difference": sum(differences) / len(differences)}
-    if len(differences) > 1:
-        interval = stats.ttest_rel(winner, preset).confidence_interval(CONFIDENCE)
-        result["interval"] = [float(interval.low), float(interval.high)]
-    return result
+    found = paired_difference(winner, preset)
+    found.pop("p", None)
+    return {"winner": winner, "preset": preset, **found}
 
 
 @reports_user_errors("start again with the same words: what has been trained is kept")
