@@ -16,7 +16,6 @@ many inliers, and for random changes of the same size beside. Writes attacks.jso
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +29,6 @@ from envise_tf.deferral.scores.outputs import with_float_input
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.export.conversion import answering_model
-from envise_tf.files import whole
-from envise_tf.networks.macs import macs
 from envise_tf.run import provenance
 from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, load_run
 
@@ -105,14 +102,12 @@ def main() -> None:
         "own_score": load_score(finished.run.folder / SCORE_FILE).name,
         "inliers": len(images.inliers),
         "outliers": len(images.outliers),
-        "work": work(finished),
         "rows": rows,
         "patch": patches,
         "settings": vars(flags),
         **provenance(),
     }
-    with whole(finished.run.folder / "attacks.json") as path:
-        path.write_text(json.dumps(result, indent=1) + "\n")
+    finished.run.write_json("attacks.json", result)
     _show(result)
 
 
@@ -158,17 +153,17 @@ def changed_figures(target: Target, images: Images, change: int, steps: int) -> 
         ("flooded", images.inliers, True, -1.0),
         ("evaded", images.outliers, False, 1.0),
     ):
-        clean = target.answers(shown)[2]
-        chosen = shown[clean == was_answered]
+        chosen = shown[target.answers(shown)[2] == was_answered]
         sides[f"{name}_of"] = len(chosen)
-        for how, changed in (
-            ("", attacked(target, chosen, change, steps, sign)),
-            ("_by_chance", noisy(chosen, change)),
-        ):
-            turned = (target.answers(changed)[2] != was_answered) if len(chosen) else np.zeros(0)
-            sides[f"{name}{how}"] = float(turned.mean()) if len(chosen) else 0.0
+        sides[name] = turned_share(target, attacked(target, chosen, change, steps, sign), was_answered)
+        sides[f"{name}_by_chance"] = turned_share(target, noisy(chosen, change), was_answered)
     sides["answered"] = float(target.answers(images.inliers)[2].mean())
     return sides
+
+
+def turned_share(target: Target, changed: np.ndarray, was_answered: bool) -> float:
+    """Returns the share of changed images that the student no longer answers, or defers, as it did; 0 of none."""
+    return float((target.answers(changed)[2] != was_answered).mean()) if len(changed) else 0.0
 
 
 def attacked(target: Target, images: np.ndarray, change: int, steps: int, sign: float) -> np.ndarray:
@@ -278,12 +273,6 @@ def pasted(images: np.ndarray, square: np.ndarray, random: np.random.Generator) 
 def batches(images: np.ndarray) -> list[np.ndarray]:
     """Returns the images in parts."""
     return [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-
-
-def work(finished: FinishedRun) -> dict[str, float]:
-    """Returns the FLOPs of both networks for an image, by which flooding is charged."""
-    networks = {"student": finished.student, "teacher": finished.job.teacher.model}
-    return {name: macs(network).flops for name, network in networks.items()}
 
 
 def _show(result: dict[str, Any]) -> None:

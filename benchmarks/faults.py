@@ -41,7 +41,7 @@ import numpy as np
 import yaml
 from rich.console import Console
 from trust.ledger import Ledger, Row
-from trust.struck import BALLAST, Life, Strike
+from trust.struck import BALLAST, NOTHING, Life, Strike
 
 from envise_tf import progress
 from envise_tf.errors import reports_user_errors
@@ -262,7 +262,7 @@ class Examiner:
 
     # --- its steps ---
 
-    def _life(self, strike: Strike = Strike()) -> Life:  # noqa: B008
+    def _life(self, strike: Strike = NOTHING) -> Life:
         return Life(self._subject.module, self._subject.words(self._run), self._run, strike)
 
     def _resumed(self) -> list[str]:

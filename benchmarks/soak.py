@@ -184,7 +184,8 @@ def _figures(samples: Sequence[Sample], images: int) -> dict[str, Any]:
     early, late = _tenth(samples, images, 1), _tenth(samples, images, 9)
     if not early or not late:
         return {}
-    rates = [(b["images"] - a["images"]) / max(b["seconds"] - a["seconds"], 1e-9) for a, b in _pairs(samples)]
+    pairs = itertools.pairwise(samples)
+    rates = [(b["images"] - a["images"]) / max(b["seconds"] - a["seconds"], 1e-9) for a, b in pairs]
     half = len(rates) // 2
     memory = [statistics.median(each["mebibytes"] for each in tenth) for tenth in (early, late)]
     return {
@@ -194,10 +195,6 @@ def _figures(samples: Sequence[Sample], images: int) -> dict[str, Any]:
         "images_per_second": statistics.median(rates),
         "rate_of_last_half": statistics.median(rates[half:]) / statistics.median(rates[:half]),
     }
-
-
-def _pairs(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
-    return list(itertools.pairwise(samples))
 
 
 def _growth(samples: Sequence[Sample], images: int) -> list[str]:

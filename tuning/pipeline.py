@@ -53,15 +53,9 @@ def sweep(settings: SweepSettings, resumed: bool) -> Run:
     run = _opened(settings, resumed)
     console = Console(file=sys.stdout)
     try:
-        with run.resumable("tuning"):
-            if leads_sweep():
-                with run.held(resumed=True):
-                    _lead(run, settings, space, console)
-            elif is_worker_of_many():
-                _work(run, settings, space, console)
-            else:
-                with run.held(resumed=True):
-                    _work(run, settings, space, console)
+        # The workers of a chief write to its run.
+        with run.resumable("tuning"), contextlib.nullcontext() if is_worker_of_many() else run.held(resumed=True):
+            (_lead if leads_sweep() else _work)(run, settings, space, console)
     except FatalError as error:
         raise error.__cause__ or error from None
     return run

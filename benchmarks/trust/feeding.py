@@ -77,7 +77,7 @@ class Feeder(Protocol):
         """Has an input read; returns the line that refuses it, or None where it is answered.
 
         Raises:
-            WrongAnswer: see there; any other error is one that a user would see as a traceback.
+            WrongAnswer: the answer is wrong and nothing was said. Any other error is a traceback that a user would see.
         """
 
 

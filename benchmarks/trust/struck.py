@@ -61,6 +61,9 @@ class Strike:
     size: int = 0
 
 
+NOTHING = Strike()
+
+
 class Life:
     """One run of a command, forked from a process that has imported TensorFlow and all commands.
 
@@ -71,7 +74,7 @@ class Life:
         strike: what happens to it.
     """
 
-    def __init__(self, module: str, words: Sequence[str], folder: Path, strike: Strike = Strike()) -> None:
+    def __init__(self, module: str, words: Sequence[str], folder: Path, strike: Strike = NOTHING) -> None:
         self._kept = tempfile.TemporaryDirectory()  # not on the disk of the run, which may be full
         self._notes = Path(self._kept.name)
         self._begun = time.monotonic()
