@@ -13,6 +13,7 @@ from envise_tf.errors import UserError
 from envise_tf.export.benchmark import BenchmarkSettings
 from envise_tf.export.classify import ClassifySettings
 from envise_tf.export.settings import ExportSettings, VerifySettings
+from envise_tf.permissions import code_is_allowed
 from envise_tf.settings import (
     ConvertSettings,
     EvaluateSettings,
@@ -204,6 +205,13 @@ def test_help_shows_range_and_default(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_version(command, capsys):
     assert printed(capsys, command, "--version") == f"envise-tf {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_allows_code_beside_resume_too(command, monkeypatch, capsys):
+    monkeypatch.setenv("ENVISE_ALLOW_CODE", "0")
+    assert "--allow_code" in printed(capsys, command, "--allow_code", "--help")
+    assert code_is_allowed()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names, reason_of
+from envise_tf.networks.code import load_keras
 from envise_tf.networks.formats import require_keras2
 from envise_tf.networks.imagenet import IMAGENET_NAMES, ImagenetReference, imagenet_classes, imagenet_classifier
 from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
@@ -125,7 +126,8 @@ def load_network(path: Path, known: list[str]) -> tf.keras.Model:
         known: names that the user may have meant, for the error.
 
     Raises:
-        UserError: it does not exist, is a network of Keras 3 or of something else, or Keras 2 cannot load it.
+        UserError: it does not exist, is a network of Keras 3 or of something else, holds code, see `networks.code`, or
+            Keras 2 cannot load it.
     """
     if not path.exists():
         raise UserError(
@@ -134,7 +136,9 @@ def load_network(path: Path, known: list[str]) -> tf.keras.Model:
         )
     require_keras2(path)
     try:
-        return tf.keras.models.load_model(path, compile=False)
+        return load_keras(path)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"Keras 2 cannot load {path} ({reason_of(error)}): save it with tf_keras, as .keras or SavedModel"

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from envise_tf.errors import UserError, nearest_names
+from envise_tf.networks.code import load_keras
 from envise_tf.networks.efficientnet_lite import efficientnet_lite
 from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
 from envise_tf.networks.students import residual_student
@@ -82,7 +83,7 @@ def pack(run: Path, name: str) -> Path:
     kind: Kind = "student" if (run / "student.keras").exists() else "teacher"
     try:
         result = json.loads((run / "result.json").read_text())
-        model = tf.keras.models.load_model(run / f"{kind}.keras", compile=False)
+        model = load_keras(run / f"{kind}.keras")
     except OSError as error:
         raise UserError(f"{run} holds no finished run of teach ({error}): let it end first") from None
     if result["architecture"]["network"] not in _BUILDERS:

@@ -16,6 +16,7 @@ from envise_tf.deferral.scores.outputs import Observer
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError
+from envise_tf.networks.code import load_keras
 from envise_tf.networks.loading import Classifier
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.prior.adapted import PriorShift
@@ -96,7 +97,7 @@ def load_run(folder: str, data_dir: str | None = None) -> FinishedRun:
             f"{run.folder / 'classes.json'} has class {max(classes)} of the teacher, which has {job.teacher.classes}: "
             "expected the file that the training wrote; train the run again"
         )
-    student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
+    student = load_keras(run.folder / "student.keras")
     return FinishedRun(run, job, student, classes, adaptation)
 
 
@@ -134,8 +135,8 @@ def load_cascade(folder: str) -> Cascade:
     _require_finished(run)
     if not (run.folder / THRESHOLD_FILE).exists():
         raise UserError(f"{folder} has no threshold yet: choose one by python -m envise_tf.evaluate {folder}")
-    student = tf.keras.models.load_model(run.folder / "student.keras", compile=False)
-    teacher = tf.keras.models.load_model(run.folder / "teacher.keras", compile=False)
+    student = load_keras(run.folder / "student.keras")
+    teacher = load_keras(run.folder / "teacher.keras")
     threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
     classes = run.read_json("classes.json")
     return keras_cascade(

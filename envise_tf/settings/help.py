@@ -106,6 +106,7 @@ def _general(presets: Sequence[str]) -> list[tuple[str, str | None, str]]:
             "FILE",
             f"YAML file of settings; flags override it{', and it overrides a preset' if presets else ''}",
         ),
+        ("allow_code", None, "run code that a network's file holds, which is refused otherwise"),
         ("print_config", None, "print the settings as YAML that --config reads, and exit"),
         ("version", None, "print the version, and exit"),
         ("help", None, "show this text, and exit"),

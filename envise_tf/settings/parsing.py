@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from envise_tf import __version__
 from envise_tf.errors import UserError, nearest_names, shown
 from envise_tf.named_files import parsed_yaml, read_text
+from envise_tf.permissions import allow_code
 from envise_tf.settings.help import choices, help_text, plain, positional_names, usage_of, words_beside
 from envise_tf.settings.ranges import hints, require_in_range
 from envise_tf.settings.stream import StreamSettings
@@ -39,6 +40,7 @@ _EXPECTED = {
 }
 _ENDING = ("help", "version", "print_config")
 """Flags without a value, after which the process ends."""
+_ALLOWING = "allow_code"
 
 
 def preset_names(command: str) -> list[str]:
@@ -69,7 +71,8 @@ def parsed(
 
     A preset is read first, then --config, then every other flag; the later wins. Settings without a default are words
     without a flag; if such a setting is a list, it takes all that are left. A flag of a bool needs no value. --help,
-    --version and --print_config print and end the process.
+    --version and --print_config print and end the process. --allow_code is no setting, and no run remembers it: see
+    `networks.code`.
 
     Args:
         settings_class: which settings the command has.
@@ -189,8 +192,11 @@ def _command_line(
         if name in _ENDING:
             line.ending.add(name)
             continue
+        if name == _ALLOWING:
+            allow_code()
+            continue
         if name not in readable and (setting not in kinds or (option and kinds[setting] is not dict)):
-            known = [f"--{flag}" for flag in (*_ENDING, *readable, *switches, *kinds)]
+            known = [f"--{flag}" for flag in (*_ENDING, _ALLOWING, *readable, *switches, *kinds)]
             raise UserError(f"no flag is called --{name}; {nearest_names(f'--{name}', known)}")
         if not equals and kinds.get(name) is bool:
             value = left.pop() if left and left[-1].lower() in ("true", "false") else "true"
