@@ -101,6 +101,7 @@ class Evaluation:
         labelled: answers on labelled images of elsewhere; None where there are none, or the prior is unknown.
         is_by_labels: whether it is these that the chosen score's threshold was chosen by.
         costs: what the networks cost.
+        shows_photographs: whether the report may show images.
         examiner: gives test images for pictures; None where there are no labels.
         examination: what is known of the test images; None where there are no labels.
     """
@@ -117,6 +118,7 @@ class Evaluation:
     labelled: LabelledAnswers | None
     is_by_labels: bool
     costs: Costs
+    shows_photographs: bool
     examiner: Examiner | None
     examination: Examination | None
 

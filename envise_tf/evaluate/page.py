@@ -1,7 +1,8 @@
 """The report of an evaluation: one HTML file with every figure and picture in it, for phone, screen and print.
 
 It opens with the verdict. With labelled test images the worst mistakes come next, and what the images say in figures;
-without any, what the teacher's probabilities say of the stream, and photographs of it.
+without any, what the teacher's probabilities say of the stream, and photographs of it. Where no photographs may be
+shown, what they would have shown is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ from envise_tf.evaluate.evaluation import Evaluation
 from envise_tf.evaluate.test_pass import Examination
 from envise_tf.evaluate.verdict import card
 from envise_tf.report.section import Rows, Section, page, percent
+
+_NOT_SHOWN = Section(
+    "Photographs",
+    ["No photographs are shown, so that nobody sees them who is given this page; --photographs true shows them."],
+)
 
 
 def write_report(evaluation: Evaluation, values: dict[str, Any], settings: str, seed: int, path: Path) -> None:
@@ -39,20 +45,21 @@ def write_report(evaluation: Evaluation, values: dict[str, Any], settings: str, 
 
 
 def _untested(evaluation: Evaluation, values: dict[str, Any]) -> list[Section]:
+    shows = evaluation.shows_photographs
     return [
         stream.expected_section(evaluation),
         *_shares(evaluation),
         stream.score_section(evaluation),
         _promise(evaluation, values),
-        *stream.photograph_sections(evaluation),
+        *(stream.photograph_sections(evaluation) if shows else [_NOT_SHOWN]),
         stream.rare_section(evaluation),
-        stream.attention_section(evaluation),
+        *([stream.attention_section(evaluation)] if shows else []),
     ]
 
 
 def _tested(evaluation: Evaluation, examination: Examination, values: dict[str, Any], seed: int) -> list[Section]:
     return [
-        tested.mistakes_section(evaluation),
+        tested.mistakes_section(evaluation) if evaluation.shows_photographs else _NOT_SHOWN,
         tested.rates_section(evaluation, examination),
         _promise(evaluation, values),
         *_shares(evaluation),

@@ -32,12 +32,14 @@ from envise_tf.evaluate.labelled import labelled_answers, weights_on
 from envise_tf.evaluate.page import write_report
 from envise_tf.evaluate.terminal import equal_table, rates_table, verdict_table
 from envise_tf.evaluate.test_pass import Examiner
+from envise_tf.images.folder import Folder
 from envise_tf.measures.gie import AdaptationWork
 from envise_tf.measures.latency import measured_milliseconds
 from envise_tf.networks.macs import macs
 from envise_tf.report.section import percent
 from envise_tf.run import Run
 from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, Networks, load_run, networks_of
+from envise_tf.runs.job import Job
 from envise_tf.runs.teacher import labelled_examples
 from envise_tf.settings import EvaluateSettings, TrainSettings, as_yaml, settings_of_run
 
@@ -95,6 +97,7 @@ def _evaluated(settings: EvaluateSettings, finished: FinishedRun, began: float) 
         labelled=answers,
         is_by_labels=is_by_labels,
         costs=_costs(finished, networks, choosing, promising),
+        shows_photographs=_shows_photographs(settings, finished.job),
         examiner=examiner,
         examination=None if examiner is None else examiner.examination(settings.batch_size, _tracked),
     )
@@ -177,6 +180,14 @@ def _fitted_scores(choosing: HeldBackImages, needed: str | None) -> tuple[dict[s
                 raise
             not_applicable[name] = str(reason)
     return scores, not_applicable
+
+
+def _shows_photographs(settings: EvaluateSettings, job: Job) -> bool:
+    """Returns whether images are shown: as the evaluation says, as the run says, or those of a data set alone."""
+    for asked in (settings.photographs, job.settings.photographs):
+        if asked is not None:
+            return asked
+    return not isinstance(job.stream.source, Folder)
 
 
 def _rule_options(settings: EvaluateSettings) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def rare_section(evaluation: Evaluation) -> Section:
     )
     if len(found) > _MOST_RARE:
         text += f" The {_MOST_RARE} most frequent are listed."
-    return Section(title, [text], [rows], photographs=photographs.rare(evaluation))
+    shown = photographs.rare(evaluation) if evaluation.shows_photographs else []
+    return Section(title, [text], [rows], photographs=shown)
 
 
 def attention_section(evaluation: Evaluation) -> Section:

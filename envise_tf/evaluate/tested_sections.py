@@ -147,6 +147,8 @@ def attention_section(evaluation: Evaluation, values: dict[str, Any]) -> Section
         ):
             rows[0].append([label, *("none" if np.isnan(one[key]) else percent(one[key]) for one in found)])
         rows[0].append(["images (without a map)", *(f"{one['images']} ({one['without_verdict']})" for one in found)])
+    if not evaluation.shows_photographs:
+        return Section("Attention", ["How well it is inside the test images' boxes, where they have any."], rows)
     return Section(
         "Attention",
         texts=[

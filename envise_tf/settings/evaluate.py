@@ -28,6 +28,7 @@ class EvaluateSettings(Checked):
         calibrate: folder of labelled images, in one sub-folder per class, that no network was trained on, to bound the
             true loss by; default: that of the run.
         per_class: choose a threshold for each class that the student predicts.
+        photographs: show images in the report; default: that of the run.
         batch_size: images at a time.
         seed: of the picture of features.
     """
@@ -43,5 +44,6 @@ class EvaluateSettings(Checked):
     confidence: Proportion = 0.95
     calibrate: FilePath | None = None
     per_class: bool = False
+    photographs: bool | None = None
     batch_size: Count = 256
     seed: Seed = 0

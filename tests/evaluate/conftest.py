@@ -28,7 +28,7 @@ def unlabelled_run(made_once: Callable[[str, Callable[[Path], object]], Path], t
         photographs_run(run, tmp_path_factory.mktemp("photographs") / "digits")
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(pipeline, "SCORES", FEW_SCORES)
-            evaluate.main([str(run), "--epsilon", "0.05", "--score", "msp"])
+            evaluate.main([str(run), "--epsilon", "0.05", "--score", "msp", "--photographs", "true"])
 
     return made_once("unlabelled_run", evaluated)
 

@@ -202,6 +202,19 @@ def test_a_report_without_labels_shows_what_the_teachers_probabilities_say(opene
 
 
 @pytest.mark.usefixtures("few_scores")
+@pytest.mark.parametrize("run", ["unlabelled_run", "digits_run"])
+def test_photographs_of_ones_own_are_in_no_report_that_nobody_asked_them_for(request, run, tmp_path):
+    asked_for = request.getfixturevalue(run)
+    copied = Path(shutil.copytree(asked_for, tmp_path / "run"))
+    main([str(copied), "--score", "msp", "--epsilon", "0.15", *(["--photographs", "false"] * (run == "digits_run"))])
+    shown, left_out = ((folder / "report.html").read_text() for folder in (asked_for, copied))
+    assert shown.count("data:image/png") > 10
+    assert not re.findall("data:image/(?!svg)", left_out)
+    assert left_out.count("data:image/svg") > 1
+    assert "No photographs are shown" in left_out
+
+
+@pytest.mark.usefixtures("few_scores")
 def test_a_promise_out_of_reach_is_explained_in_the_card(opened_at, unlabelled_run, tmp_path, capsys):
     run = Path(shutil.copytree(unlabelled_run, tmp_path / "run"))
     main([str(run), "--epsilon", "0.0001", "--score", "msp"])
