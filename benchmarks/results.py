@@ -1,4 +1,4 @@
-"""python benchmarks/results.py: writes docs/results.md and docs/method.md with the figures of the JSON in this folder.
+"""python benchmarks/results.py: writes docs/results.md, method.md and security.md from the JSON in this folder.
 
 The texts stand in pages/*.md.j2; figures come from the files that they name, in the formats that are defined here.
 """
@@ -49,7 +49,7 @@ def rendered() -> dict[str, str]:
         "each": each,
     }
     environment.filters.update(formats)
-    figures = (read, exists, card, prior_figures, paired, cells, best_first)
+    figures = (read, exists, attacked, card, prior_figures, paired, cells, best_first)
     environment.globals.update({function.__name__: function for function in figures})
     templates = {name.removesuffix(".j2"): environment.get_template(name) for name in environment.list_templates()}
     return {name: template.render() for name, template in templates.items()}
@@ -63,6 +63,11 @@ def read(name: str) -> Any:
 def exists(name: str) -> bool:
     """Returns whether there is such a file yet."""
     return (FOLDER / f"{name}.json").exists()
+
+
+def attacked() -> list[Any]:
+    """Returns what each run that was attacked came to, in the order of their files."""
+    return [json.loads(file.read_text()) for file in sorted(FOLDER.glob("*-attacks.json"))]
 
 
 # --- Formats ----------------------------------------------------------------------------------------------------------

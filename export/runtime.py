@@ -1,14 +1,15 @@
 """Runs a bundle where there is no TensorFlow: on boards such as a Raspberry Pi, and in tests of what a phone will do.
 
     cascade = Cascade.load("bundle")
-    cascade.classify(image)           # uint8 (size, size, 3) -> label, by_student, score
+    cascade.classify(image)           # uint8 (size, size, 3) -> label, by_student, score, promised
 
 It imports NumPy and the interpreters alone. Stock flatbuffers run in ai-edge-litert, or in its predecessor
 tflite-runtime where that is what there is. The binary student runs in the compiled interpreter inside of
 larq-compute-engine, loaded past that package's own import, which would bring TensorFlow with it. The teacher is loaded
 when the first image is deferred.
 
-An adapted teacher answers by the prior in the manifest. `observe` lets the device estimate it anew.
+An adapted teacher answers by the prior in the manifest. `observe` lets the device estimate it anew, and `limit` bounds
+how many images are left to the teacher.
 
 Nothing is resized or guessed: an image of another shape or type is refused, because a network would answer it with a
 wrong label. `envise_tf.images.photographs.decoded_square` makes such an image of any photograph.
@@ -31,6 +32,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from envise_tf.deferral import cascade
+from envise_tf.deferral.budget import DeferralBudget
 from envise_tf.deferral.cascade import Answer, Answers
 from envise_tf.errors import UserError
 from envise_tf.export.bundle import Bundle, File, Student, load_bundle
@@ -157,9 +159,10 @@ class Counters:
     """What a cascade has done so far.
 
     Attributes:
-        answered: images that the student answered.
+        answered: images that the student answered under its promise.
         deferred: images that it left to the teacher.
         audited: images that it would have answered and that the teacher answered, see `BundleCascade.observe`.
+        unpromised: images that it answered though it would have deferred them, see `BundleCascade.limit`.
         student_milliseconds: that the student took for all images.
         teacher_milliseconds: that the teacher took for those it answered, without loading it.
     """
@@ -167,6 +170,7 @@ class Counters:
     answered: int = 0
     deferred: int = 0
     audited: int = 0
+    unpromised: int = 0
     student_milliseconds: float = 0.0
     teacher_milliseconds: float = 0.0
 
@@ -181,6 +185,7 @@ class BundleCascade:
         bundle: what it was loaded from.
         counters: since it was loaded.
         observation: of the stream's prior; None unless `observe` was called.
+        budget: for the teacher; all images until `limit` is called.
     """
 
     def __init__(self, bundle: Bundle, builtin: bool = False, threads: int = 1) -> None:
@@ -190,6 +195,7 @@ class BundleCascade:
         self.bundle = bundle
         self.counters = Counters()
         self.observation: Observation | None = None
+        self.budget = DeferralBudget(1.0, window=1)
         self._threads = threads
         self._student = network_of(bundle, which, threads)
         self._outputs: dict[str, int] = bundle.manifest[which]["outputs"]
@@ -201,6 +207,7 @@ class BundleCascade:
             bundle.thresholds(which),
             bundle.teacher_classes,
             bundle.class_names,
+            self._open_for,
         )
 
     @classmethod
@@ -245,6 +252,21 @@ class BundleCascade:
             observation.restore(state)
         self.observation = observation
 
+    def limit(self, most_deferred: float, window: int = 1000) -> None:
+        """Bounds the teacher's work from now on, whatever images come.
+
+        While the budget is spent the student answers what it would have deferred, and says so: such an answer is not
+        `promised`. Audits are made only while it is open, so the estimated prior stays a fair one.
+
+        Args:
+            most_deferred: share of any `window` images in a row that may be deferred, in (0, 1].
+            window: images, at least 1.
+
+        Raises:
+            UserError: a number is out of its range, or the share of the window is less than one image.
+        """
+        self.budget = DeferralBudget(most_deferred, window)
+
     def classify(self, image: np.ndarray) -> Answer:
         """Returns the answer for one image.
 
@@ -254,8 +276,7 @@ class BundleCascade:
         Raises:
             UserError: the image has another shape or type, or the teacher's file is damaged.
         """
-        answers = self.classify_batch(np.asarray(image)[np.newaxis])
-        return Answer(self.bundle.class_names[answers.label[0]], bool(answers.by_student[0]), float(answers.score[0]))
+        return self.classify_batch(np.asarray(image)[np.newaxis]).first(self.bundle.class_names)
 
     def classify_batch(self, images: np.ndarray) -> Answers:
         """Returns the answers for n images, looked at one after the other.
@@ -272,8 +293,13 @@ class BundleCascade:
         self.counters.deferred += int((~answers.by_student).sum())
         if self.observation is not None:
             answers = self._audited(self.observation, images, answers)
-        self.counters.answered += int(answers.by_student.sum())
+        self.counters.answered += int((answers.by_student & answers.promised).sum())
+        self.counters.unpromised += int((~answers.promised).sum())
         return answers
+
+    def _open_for(self, deferred: np.ndarray) -> np.ndarray:
+        self._is_open = self.budget.open_for(deferred)
+        return self._is_open
 
     def _check(self, images: np.ndarray) -> None:
         size = self.bundle.image_size
@@ -285,7 +311,7 @@ class BundleCascade:
 
     def _audited(self, observation: Observation, images: np.ndarray, answers: Answers) -> Answers:
         """Returns the answers with those of the teacher where it was asked for an audit: they have been paid for."""
-        rows = np.flatnonzero(answers.by_student)
+        rows = np.flatnonzero(answers.by_student & self._is_open)
         rows = rows[observation.audited(len(rows))]
         if not len(rows):
             return answers
@@ -294,7 +320,7 @@ class BundleCascade:
         label[rows], by_student[rows] = self._adapted(logits).argmax(axis=-1), False
         observation.see_audited(logits)
         self.counters.audited += len(rows)
-        return Answers(label, by_student, answers.score)
+        return Answers(label, by_student, answers.score, answers.promised)
 
     def _ask_student(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits = np.zeros((len(images), len(self.bundle.teacher_classes)), np.float32)

@@ -48,6 +48,9 @@ class ServeSettings(Checked):
         confidence: probability with which the promise holds.
         audit_least: shortest interval between audits, in images that the student answers.
         audit_most: longest interval between audits; recent agreement decides between the two.
+        most_deferred: share of any --deferred_window images in a row that may be deferred; beyond it the student
+            answers, which the promise does not cover.
+        deferred_window: images over which deferred ones are counted.
         false_alarms: changes noticed per 10,000 images where there is none, at most, in expectation.
         held_back: most images kept to measure agreement and to choose the threshold.
     """
@@ -58,6 +61,8 @@ class ServeSettings(Checked):
     confidence: Proportion = 0.95
     audit_least: Count = 8
     audit_most: Count = 64
+    most_deferred: NotNothing = 1.0
+    deferred_window: Count = 1000
     false_alarms: Positive = 0.1
     held_back: HeldBack = 1000
 

@@ -125,9 +125,8 @@ class Adapting:
         self._journal.tally.labelled += count
         unknown = np.full(count, np.nan, np.float32)
         label = adapted.teacher_class
-        replies = Replies(
-            "adapt", label, np.zeros(count, bool), unknown, label, shown.teacher_class, teacher.adaptation
-        )
+        nobody, all_images = np.zeros(count, bool), np.ones(count, bool)
+        replies = Replies("adapt", label, nobody, all_images, unknown, label, shown.teacher_class, teacher.adaptation)
         self._holdout.add(shown, uses)
         is_trained_on = ~uses.held_back
         if beginner is not None:

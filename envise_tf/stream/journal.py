@@ -22,6 +22,8 @@ class Replies:
         state: in which it was.
         label: int64 (n,), the teacher's class that is answered.
         by_student: bool (n,).
+        promised: bool (n,), whether the student's promise covers the answer: not where the student gave it only because
+            the budget for the teacher was spent.
         score: float32 (n,), NaN while adapting.
         teacher_class: int64 (n,), what the teacher said, -1 where it was not asked.
         raw_class: int64 (n,), the same of the teacher as it came.
@@ -31,6 +33,7 @@ class Replies:
     state: State
     label: np.ndarray
     by_student: np.ndarray
+    promised: np.ndarray
     score: np.ndarray
     teacher_class: np.ndarray
     raw_class: np.ndarray

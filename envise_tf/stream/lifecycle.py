@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from envise_tf.deferral.budget import DeferralBudget
 from envise_tf.deferral.serving import ServingStudent
 from envise_tf.networks.students import with_classes
 from envise_tf.stream.adapt import Adapting
@@ -54,7 +55,7 @@ class Lifecycle:
         students: most earlier students kept, >= 1.
 
     Raises:
-        UserError: the generic student is another network than the workshop builds.
+        UserError: the generic student is another network than the workshop builds, or a budget of no image.
 
     Attributes:
         journal: how far the stream has come, what was done and what happened.
@@ -81,6 +82,7 @@ class Lifecycle:
         if generic is not None:
             with_classes(workshop.build(1), generic, [0])  # if it does not fit, that is said before the first image
         self._tries = self._new_tries()
+        self._budget = DeferralBudget(serving.most_deferred, serving.deferred_window)
         self._phase: Adapting | Service = self._adaptation()
         self.journal.note("adapt", "begin", "the teacher answers until a student has learned")
 
@@ -136,7 +138,7 @@ class Lifecycle:
         teacher = self.workshop.teacher
         teacher.assign(student.adaptation)
         background = Background(self._adapting, self.workshop, self._replay, self.journal, student, self._tries)
-        return Service(self._serving, student, teacher, self.journal, background)
+        return Service(self._serving, student, teacher, self.journal, background, self._budget)
 
     def _adaptation(self) -> Adapting:
         past = [] if self._serving.policy == "scratch" else self._past
@@ -159,6 +161,7 @@ class Lifecycle:
             "find": self._find,
             "may_reuse": self._may_reuse,
             "tries": self._tries.made,
+            "budget": self._budget.snapshot(),
             "replay": self._replay.snapshot(),
             "past": [past.snapshot() for past in self._past],
             "serves": None if student is None else self._past.index(student),
@@ -170,6 +173,7 @@ class Lifecycle:
         self.journal.restore(snapshot["journal"])
         self._find, self._may_reuse = snapshot["find"], snapshot["may_reuse"]
         self._tries.made = snapshot["tries"]
+        self._budget.restore(snapshot["budget"])
         self._replay.restore(snapshot["replay"])
         self._past = [ServingStudent.restored(past, self.workshop.build) for past in snapshot["past"]]
         serves = snapshot["serves"]

@@ -64,7 +64,7 @@ POLICIES: tuple[Policy, ...] = ("never", "scheduled", "scratch")
 """What the lifecycle is compared with; the teacher alone needs no run of its own."""
 
 _STATE, _OLD_STATE = "state.npz", "state.pkl"
-_FORMAT = 2
+_FORMAT = 3
 """Of the state; it changes with what a lifecycle consists of."""
 _FRAMES = "frames.json"
 _MEGABYTE = 2**20
@@ -252,6 +252,8 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
             settings.false_alarms,
             settings.audit_least,
             settings.audit_most,
+            settings.most_deferred,
+            settings.deferred_window,
             settings.policy,
             settings.schedule,
         ),

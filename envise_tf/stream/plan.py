@@ -85,6 +85,9 @@ class ServePlan:
         false_alarms: see `ChangeDetector`.
         audit_least: shortest distance between audits, in images that the student answers, >= 1.
         audit_most: longest distance.
+        most_deferred: share of any `deferred_window` images in a row that may be left to the teacher, see
+            `DeferralBudget`.
+        deferred_window: images, >= 1.
         policy: what ends a service: never nothing, scheduled `schedule` images, any other a change that is noticed.
         schedule: images, >= 1.
     """
@@ -92,6 +95,8 @@ class ServePlan:
     false_alarms: float
     audit_least: int
     audit_most: int
+    most_deferred: float
+    deferred_window: int
     policy: Policy
     schedule: int
 

@@ -25,14 +25,15 @@ from envise_tf.run import Run
 from envise_tf.stream.journal import Replies, Tally
 
 ANSWERS = (
-    *("image", "phase", "state", "label", "class", "by_student", "score", "asked", "teacher", "raw", "truth", "origin"),
+    *("image", "phase", "state", "label", "class", "by_student", "promised", "score"),
+    *("asked", "teacher", "raw", "truth", "origin"),
 )
 _FOR_PEOPLE = ("class", "origin")
 """Columns that are written and not read back: the name of the label, and where the image comes from."""
 COUNTS = tuple(field.name for field in dataclasses.fields(Tally))
 """What is counted, in images, in the order of `Record.counts`."""
 
-_TYPES = {"state": "U5", "score": np.float32, "by_student": np.bool_, "asked": np.bool_}
+_TYPES = {"state": "U5", "score": np.float32, "by_student": np.bool_, "promised": np.bool_, "asked": np.bool_}
 _LONGEST_ROW = 4096
 
 
@@ -46,6 +47,7 @@ class Record:
         is_serving: bool (n,), else it was adapting.
         label: int64 (n,), the teacher's class that was replies.
         by_student: bool (n,).
+        promised: bool (n,), whether the student's promise covers the answer.
         score: float32 (n,), NaN while adapting.
         asked: bool (n,), whether the teacher had to see the image.
         teacher: int64 (n,), the teacher's class, -1 where nobody asked.
@@ -61,6 +63,7 @@ class Record:
     is_serving: np.ndarray
     label: np.ndarray
     by_student: np.ndarray
+    promised: np.ndarray
     score: np.ndarray
     asked: np.ndarray
     teacher: np.ndarray
@@ -148,6 +151,7 @@ def teacher_alone(record: Record) -> Record:
         is_serving=np.zeros(images, bool),
         label=record.teacher,
         by_student=np.zeros(images, bool),
+        promised=np.ones(images, bool),
         score=np.full(images, np.nan, np.float32),
         asked=np.ones(images, bool),
         work_image=record.image,
@@ -221,6 +225,7 @@ class Log:
             replies.label,
             [self._class_names[label] for label in replies.label],
             replies.by_student.astype(int),
+            replies.promised.astype(int),
             ["" if np.isnan(score) else f"{score:.6g}" for score in replies.score],
             (replies.teacher_class >= 0).astype(int),
             *known,

@@ -3,7 +3,9 @@
 The student answers, and for the images that it defers the teacher. Of the images that the student would answer every
 n-th is audited: the teacher answers it too, and its answer is given, as it has been paid for. n follows recent
 agreement: it doubles after 32 audits that keep the promise and halves after 32 that break it. Where another student is
-trained meanwhile, see `background`, the images held back for it are audited too. Our choice.
+trained meanwhile, see `background`, the images held back for it are audited too. Our choice. While the budget for the
+teacher is spent nothing is deferred or audited; the student answers, and its promise does not cover what it would have
+deferred.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from envise_tf.deferral.budget import DeferralBudget
 from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.promise import kept
 from envise_tf.deferral.serving import ServingStudent, Shown
@@ -40,6 +43,7 @@ class Service:
         teacher: who answers what it defers, adapted as for the student.
         journal: told how often both were asked.
         background: trains a student that may replace this one.
+        budget: for the teacher, of all services together.
 
     Attributes:
         student: as given.
@@ -53,9 +57,11 @@ class Service:
         teacher: StreamTeacher,
         journal: Journal,
         background: Background,
+        budget: DeferralBudget,
     ) -> None:
         self._plan, self.student, self._teacher, self._journal = plan, student, teacher, journal
-        self.began, self._background = journal.position, background
+        self.began, self._background, self._budget = journal.position, background, budget
+        self._overdrawn: int | None = None
         self._detector = ChangeDetector(plan.false_alarms)
         self._every = plan.audit_least
         self._unaudited = 0
@@ -75,32 +81,36 @@ class Service:
         student, tally, adaptation = self.student, self._journal.tally, self._teacher.adaptation
         said = student.said(images)
         uses = self._background.uses(images)
+        is_open = self._budget.open_for(said.deferred)
+        is_deferred, is_promised = said.deferred & is_open, is_open | ~said.deferred
         is_audited = self._audited(said.deferred)
         if self._background.is_training:
             is_audited |= uses.held_back & ~said.deferred
-        is_asked = said.deferred | is_audited
+        is_audited &= is_open
+        is_asked = is_deferred | is_audited
+        self._tell_of_budget(is_promised)
         logits = np.zeros((len(images), self._teacher.classes), np.float32)
         if is_asked.any():
             logits[is_asked] = self._teacher(images[is_asked])
         shown = Shown(images, self._teacher.adapted(logits))
         label = np.where(is_asked, shown.teacher_class, student.classes[said.own_class])
         tally.student += len(images)
-        tally.deferred += int(said.deferred.sum())
+        tally.deferred += int(is_deferred.sum())
         tally.audited += int(is_audited.sum())
         audits = student.compared(said, shown.logits[is_audited], is_audited)
         self._follow(audits)
-        is_foreign = ~np.isin(label[said.deferred], student.classes)
+        is_foreign = ~np.isin(label[is_deferred], student.classes)
         change = self._change(
             {
                 "deferral": said.deferred,
                 "score": student.outscored(said.score),
                 "foreign": is_foreign,
-                "unlikelihood": unlikelihood(logits[said.deferred], adaptation),
+                "unlikelihood": unlikelihood(logits[is_deferred], adaptation),
                 "disagreement": ~audits.agrees,
             }
         )
         told, raw = (np.where(is_asked, answers, -1) for answers in (label, logits.argmax(axis=-1)))
-        replies = Replies("serve", label, ~is_asked, said.score, told, raw, adaptation)
+        replies = Replies("serve", label, ~is_asked, is_promised, said.score, told, raw, adaptation)
         if change is not None:
             return replies, change
         asked, avoidable = Shown(images[is_asked], logits[is_asked]), int(np.sum(~is_foreign))
@@ -111,6 +121,20 @@ class Service:
         number = self._unaudited + np.cumsum(~deferred)
         self._unaudited = int(number[-1] % self._every)
         return ~deferred & (number % self._every == 0)
+
+    def _tell_of_budget(self, is_promised: np.ndarray) -> None:
+        """Notes that the budget is spent, once for each stretch without a full window of promised answers."""
+        if is_promised.all():
+            return
+        position, window = self._journal.position, self._plan.deferred_window
+        if self._overdrawn is None or position - self._overdrawn > window:
+            self._journal.note(
+                "serve",
+                "budget",
+                f"more than {self._budget.most} of {window} images would be deferred: the student answers the others, "
+                "which its promise does not cover",
+            )
+        self._overdrawn = position
 
     def _follow(self, audits: HeldBack) -> None:
         """Audits more often where recent audits break the promise, and less often where they keep it."""
@@ -136,6 +160,7 @@ class Service:
         """Returns all that `restore` needs as plain values and arrays, but for what it was made with."""
         return {
             "began": self.began,
+            "overdrawn": self._overdrawn,
             "detector": self._detector.snapshot(),
             "every": self._every,
             "unaudited": self._unaudited,
@@ -146,7 +171,7 @@ class Service:
     def restore(self, snapshot: Mapping[str, Any]) -> None:
         """Makes this the service, of the same arguments, that `snapshot` was taken of."""
         self.began, self._every = snapshot["began"], snapshot["every"]
-        self._unaudited = snapshot["unaudited"]
+        self._unaudited, self._overdrawn = snapshot["unaudited"], snapshot["overdrawn"]
         self._audits = [HeldBack(**each) for each in snapshot["audits"]]
         self._detector.restore(snapshot["detector"])
         self._background.restore(snapshot["background"])

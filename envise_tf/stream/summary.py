@@ -73,6 +73,7 @@ class Summary:
             for those alone that it was asked about, every answer is its own.
         serving: share of the images that came while serving.
         deferral_rate: share of these that the teacher answered, audited ones among them.
+        unpromised: share of these that the student answered beyond the budget for the teacher; None where none was.
         gie: while serving.
         gie_total: everything charged.
         gie_total_off_device: everything but training charged.
@@ -85,6 +86,7 @@ class Summary:
     agreement: float | None = None
     serving: float | None = None
     deferral_rate: float | None = None
+    unpromised: float | None = None
     gie: float | None = None
     gie_total: float | None = None
     gie_total_off_device: float | None = None
@@ -109,6 +111,7 @@ def summary(record: Record, flops: Flops, first: int = 0, stop: int | None = Non
         agreement=_share(label == teacher, teacher >= 0) if all_asked else None,
         serving=float(is_serving.mean()),
         deferral_rate=_share(~record.by_student[rows], is_serving),
+        unpromised=_share(~record.promised[rows], is_serving) or None,
         gie=_gie_serving(record, rows, flops),
         gie_total=float(1 - spent.sum() / (answered * flops.teacher)),
         gie_total_off_device=float(1 - spent[_ON_ANY_DEVICE].sum() / (answered * flops.teacher)),

@@ -53,6 +53,7 @@ _COLUMNS = {
     "as teacher": "agreement",
     "serving": "serving",
     "to teacher": "deferral_rate",
+    "unpromised": "unpromised",
     "GiE serving": "gie",
     "GiE total": "gie_total",
     "off device": "gie_total_off_device",

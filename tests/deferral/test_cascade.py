@@ -1,5 +1,6 @@
 """The decision rule on made numbers, and a cascade of real networks on real digits."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -54,6 +55,19 @@ def test_the_teacher_sees_only_what_is_deferred():
     assert (one.label, one.by_student) == ("ant", True)
     assert one.score == pytest.approx(images[3].mean())
     assert cascade.classify(images[0]).label == "bee"
+
+
+def test_a_budget_decides_which_deferred_images_the_teacher_sees():
+    images = np.zeros((4, 2, 2, 3), np.uint8)
+    images[1] = 100
+    plain = made_cascade([50, 50])
+    limited = dataclasses.replace(plain, budget=lambda deferred: np.array([True, False, False, True]))
+    answers = limited.classify_batch(images)
+    assert answers.promised.tolist() == [True, True, False, True]
+    assert answers.by_student.tolist() == [False, True, True, False]
+    assert answers.label.tolist() == [1, 2, 2, 1]
+    assert limited.teacher.seen == [2]
+    assert plain.classify_batch(images).promised.all()
 
 
 def test_no_deferred_image_no_call_of_the_teacher():

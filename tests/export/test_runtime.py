@@ -192,6 +192,7 @@ def test_the_counters_count_images_and_time(bundle):
         "answered": 0,
         "deferred": 0,
         "audited": 0,
+        "unpromised": 0,
         "student_milliseconds": 0,
         "teacher_milliseconds": 0,
     }
@@ -202,6 +203,38 @@ def test_the_counters_count_images_and_time(bundle):
     before = counters.teacher_milliseconds
     cascade.classify(IMAGES[by_student][0])
     assert (counters.answered, counters.teacher_milliseconds) == (by_student.sum() + 1, before)
+
+
+def test_beyond_the_budget_the_student_answers_and_says_that_nothing_is_promised(bundle):
+    plain, cascade = Cascade.load(bundle).classify_batch(IMAGES), Cascade.load(bundle)
+    deferred = np.flatnonzero(~plain.by_student)
+    cascade.limit(1 / len(IMAGES), window=2 * len(IMAGES))
+    answers = cascade.classify_batch(IMAGES)
+    assert plain.promised.all()
+    np.testing.assert_array_equal(np.flatnonzero(~answers.by_student), deferred[:2])
+    np.testing.assert_array_equal(np.flatnonzero(~answers.promised), deferred[2:])
+    np.testing.assert_array_equal(answers.label[answers.promised], plain.label[answers.promised])
+    assert np.isin(answers.label[~answers.promised], CLASSES).all()
+    counters = cascade.counters
+    assert (counters.deferred, counters.unpromised) == (2, len(deferred) - 2)
+    assert counters.answered == plain.by_student.sum()
+    assert cascade.budget.is_spent
+    assert not Cascade.load(bundle).budget.is_spent
+    assert not cascade.classify(IMAGES[deferred[-1]]).promised
+
+
+def test_nothing_is_audited_while_the_budget_is_spent(adapted):
+    cascade = Cascade.load(adapted)
+    cascade.observe(audit_share=1.0, window=100)
+    cascade.limit(1 / len(IMAGES), window=len(IMAGES))
+    answers = cascade.classify_batch(IMAGES)
+    (asked,) = np.flatnonzero(~Cascade.load(adapted).classify_batch(IMAGES).by_student)[:1]
+    np.testing.assert_array_equal(np.flatnonzero(~answers.by_student), np.arange(asked + 1))
+    assert cascade.observation.images == asked + 1
+
+
+def test_a_budget_of_no_image_is_one_line(bundle):
+    assert "expected a share of at least one image" in message(lambda: Cascade.load(bundle).limit(0.001, window=100))
 
 
 def test_no_image_is_no_answer(bundle):

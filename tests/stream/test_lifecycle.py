@@ -48,7 +48,15 @@ ADAPT = AdaptPlan(
     false_alarms=0.1,
     seed=0,
 )
-SERVE = ServePlan(false_alarms=0.1, audit_least=4, audit_most=16, policy="lifecycle", schedule=300)
+SERVE = ServePlan(
+    false_alarms=0.1,
+    audit_least=4,
+    audit_most=16,
+    most_deferred=1.0,
+    deferred_window=100,
+    policy="lifecycle",
+    schedule=300,
+)
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +190,42 @@ def test_a_student_that_never_adapts_again_notices_nothing(teacher):
     _, events = played(lifecycle, np.concatenate([stream_of(LOW, 640), stream_of(HIGH, 320, 1, 1000)]))
     assert named(events, "change", "reuse") == []
     assert lifecycle.state == "serve"
+
+
+def test_a_flood_is_left_to_the_teacher_up_to_the_budget_and_that_is_said_once(teacher, tmp_path):
+    images = np.concatenate([stream_of(LOW, 640), stream_of(HIGH, 640, 1, 1000)])
+    budget = {"policy": "never", "most_deferred": 0.3, "deferred_window": 100}
+    lifecycle, free = begun(teacher, teacher, serve=budget), begun(teacher, teacher, serve={"policy": "never"})
+    replies, events = played(lifecycle, images[:1024])
+    write_tree(tmp_path / "state.npz", lifecycle.snapshot())
+    following, noted = played(lifecycle, images[1024:])
+    unlimited, _ = played(free, images)
+
+    replies, events = replies + following, events + noted
+    promised, by_student, label = (joined(replies, name) for name in ("promised", "by_student", "label"))
+    would_defer = ~joined(unlimited, "by_student")
+    score = joined(replies, "score")
+    assert would_defer[640:].mean() > 0.9
+    assert by_student[~promised].all()
+    assert score[~promised].max() < score[by_student & promised].min()
+    serving = np.flatnonzero(np.isfinite(score))[0]
+    asked = np.cumsum(~by_student[serving:])
+    # Audits come on top: at most one in four of the images that the student is sure of.
+    assert (asked[100:] - asked[:-100]).max() <= 30 + 25
+    assert asked[-1] - asked[660 - serving] < 0.35 * 620
+    assert np.isin(label[~promised], LOW).all()
+    assert lifecycle.journal.tally.deferred + lifecycle.journal.tally.audited == asked[-1]
+    (said,) = named(events, "budget")
+    assert 640 < said["image"] <= 640 + 3 * BATCH
+    assert said["reason"].startswith("more than 30 of 100 images would be deferred: the student answers the others")
+    assert joined(unlimited, "promised").all()
+
+    again = begun(teacher, teacher, serve=budget)
+    again.restore(read_tree(tmp_path / "state.npz"))
+    repeated, noted = played(again, images[1024:])
+    assert named(noted, "budget") == []
+    for column in ("label", "by_student", "promised"):
+        np.testing.assert_array_equal(joined(repeated, column), joined(following, column))
 
 
 def test_a_schedule_stands_in_for_changes(teacher):

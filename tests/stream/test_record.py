@@ -13,11 +13,11 @@ from envise_tf.stream.record import Record, read_record, teacher_alone
 from envise_tf.stream.result import as_figures
 from envise_tf.stream.summary import Flops, gie_total_so_far, rolling_share, states, stretches, summary
 
-ANSWERS = """image,phase,state,label,class,by_student,score,asked,teacher,raw,truth,origin
-0,0,adapt,7,"pear, ripe",0,,1,7,6,7,
-1,0,adapt,7,"pear, ripe",0,,1,7,7,8,/photos/1.png
-3,0,serve,8,plum,1,0.25,0,9,9,8,"/photos/a,,b ""c"" #3.png"
-4,1,serve,9,#9,0,-1.5,1,9,9,9,/photos/4.png
+ANSWERS = """image,phase,state,label,class,by_student,promised,score,asked,teacher,raw,truth,origin
+0,0,adapt,7,"pear, ripe",0,1,,1,7,6,7,
+1,0,adapt,7,"pear, ripe",0,1,,1,7,7,8,/photos/1.png
+3,0,serve,8,plum,1,0,0.25,0,9,9,8,"/photos/a,,b ""c"" #3.png"
+4,1,serve,9,#9,0,1,-1.5,1,9,9,9,/photos/4.png
 """
 WORK = """image,student,deferred,audited,labelled,taught,trained,validated
 1,0,0,0,2,64,64,5
@@ -50,6 +50,7 @@ def made(truth=True, events=()):
         is_serving=np.repeat([False, True], 5),
         label=label,
         by_student=by_student,
+        promised=np.arange(10) != 7,
         score=np.zeros(10, np.float32),
         asked=~by_student,
         teacher=teacher if truth else np.where(by_student, -1, teacher),
@@ -71,6 +72,7 @@ def test_a_record_is_read_as_it_was_written(run):
     assert record.is_serving.tolist() == [False, False, True, True]
     assert record.label.tolist() == [7, 7, 8, 9]
     assert record.by_student.tolist() == [False, False, True, False]
+    assert record.promised.tolist() == [True, True, False, True]
     np.testing.assert_array_equal(record.score, np.array([np.nan, np.nan, 0.25, -1.5], np.float32))
     assert record.asked.tolist() == [True, True, False, True]
     assert record.teacher.tolist() == [7, 7, 9, 9]
@@ -126,6 +128,7 @@ def test_a_summary_by_hand():
     assert found.agreement == pytest.approx(0.9)
     assert found.serving == pytest.approx(0.5)
     assert found.deferral_rate == pytest.approx(0.4)
+    assert found.unpromised == pytest.approx(0.2)
     assert found.gie == pytest.approx(1 - 205 / 500)
     assert found.gie_total == pytest.approx(1 - (1040 + 205) / 1000)
     assert found.gie_total_off_device == pytest.approx(1 - (500 + 205) / 1000)
@@ -133,7 +136,7 @@ def test_a_summary_by_hand():
 
 def test_a_stretch_that_only_adapts_has_no_gie_of_serving():
     found = summary(made(), FLOPS, 0, 5)
-    assert (found.serving, found.gie, found.deferral_rate) == (0.0, None, None)
+    assert (found.serving, found.gie, found.deferral_rate, found.unpromised) == (0.0, None, None, None)
     assert found.gie_total == pytest.approx(1 - 1040 / 500)
     assert found.gie_total_off_device == pytest.approx(0)
 

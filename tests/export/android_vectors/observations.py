@@ -34,13 +34,16 @@ def observations() -> dict[str, Any]:
     return {"streams": [_stream(*case) for case in _streams()], "states": _states(), "refused": _refused()}
 
 
-def _streams() -> Iterator[tuple[str, int, float, int, int, int]]:
-    """Yields name, seed, share of audits, window, and after how many images the device restarts with what window."""
-    yield "audits at 30 %", 1, 0.3, 100, 0, 0
-    yield "every image", 2, 1.0, 120, 0, 0
-    yield "few audits", 3, 0.02, 100, 0, 0
-    yield "a restart", 4, 0.5, 150, 130, 150
-    yield "a restart with a smaller window", 5, 0.8, 200, 230, 100
+def _streams() -> Iterator[tuple[str, int, float, int, int, int, tuple[float, int] | None]]:
+    """Yields name, seed, share of audits, window, after how many images the device restarts with what window, limit."""
+    yield "audits at 30 %", 1, 0.3, 100, 0, 0, None
+    yield "every image", 2, 1.0, 120, 0, 0, None
+    yield "few audits", 3, 0.02, 100, 0, 0, None
+    yield "a restart", 4, 0.5, 150, 130, 150, None
+    yield "a restart with a smaller window", 5, 0.8, 200, 230, 100, None
+    yield "a limit of 30 % of 20 images", 6, 0.5, 100, 0, 0, (0.3, 20)
+    yield "a limit of one image in seven, and a restart", 7, 1.0, 100, 150, 100, (0.15, 7)
+    yield "a limit whose product is rounded down", 8, 0.25, 100, 0, 0, (0.29, 100)
 
 
 class Draws:
@@ -53,7 +56,15 @@ class Draws:
         return np.full(count, self.next)
 
 
-def _stream(name: str, seed: int, share: float, window: int, restart: int, later_window: int) -> dict:
+def _stream(
+    name: str,
+    seed: int,
+    share: float,
+    window: int,
+    restart: int,
+    later_window: int,
+    limit: tuple[float, int] | None,
+) -> dict:
     random = np.random.default_rng(seed)
     adaptation = adaptation_of(random)
     manifest = manifest_of([0.0, 0.25, None], adaptation)
@@ -65,6 +76,8 @@ def _stream(name: str, seed: int, share: float, window: int, restart: int, later
     with saying(networks):
         cascade = runtime.Cascade(bundle_of(manifest))
         _observe(cascade, draws, share, window)
+        if limit is not None:
+            cascade.limit(*limit)
         for index, image in enumerate(images):
             if index == restart > 0:
                 state = cascade.observation.state()
@@ -73,7 +86,7 @@ def _stream(name: str, seed: int, share: float, window: int, restart: int, later
             networks["teacher"].say(image["teacher_logits"])
             draws.next = image["draw"]
             answer = cascade.classify_batch(np.zeros((1, SIZE, SIZE, 3), np.uint8))
-            answers.append([int(answer.label[0]), bool(answer.by_student[0])])
+            answers.append([int(answer.label[0]), bool(answer.by_student[0]), bool(answer.promised[0])])
             if (index + 1) % EVERY == 0:
                 priors.append(plain(cascade.observation.prior))
     return {
@@ -82,12 +95,13 @@ def _stream(name: str, seed: int, share: float, window: int, restart: int, later
         "adaptation": adaptation,
         "audit_share": share,
         "window": window,
+        "limit": limit and list(limit),
         "images": [
             [*image["student_logits"], image["score"], *image["teacher_logits"], image["draw"]] for image in images
         ],
         "answers": answers,
         "priors": priors,
-        "counts": [cascade.counters.answered, cascade.counters.deferred, cascade.counters.audited],
+        "counts": [getattr(cascade.counters, name) for name in ("answered", "deferred", "audited", "unpromised")],
         "restart": None if state is None else {"after": restart, "window": later_window, "state": state},
     }
 

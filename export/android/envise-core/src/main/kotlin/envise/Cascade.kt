@@ -10,15 +10,24 @@ import java.nio.ByteOrder
  * @property name of that class.
  * @property byStudent whether the student answered; else the teacher did.
  * @property score the student's, larger = more inlier; not a number where the student's logits are none.
+ * @property promised whether the bundle's promise covers the answer: not where the student gave it only because the budget
+ *     for the teacher was spent, see [Cascade.limit].
  */
-public data class Answer(val label: Int, val name: String, val byStudent: Boolean, val score: Float)
+public data class Answer(
+    val label: Int,
+    val name: String,
+    val byStudent: Boolean,
+    val score: Float,
+    val promised: Boolean = true,
+)
 
 /**
  * What a cascade has done since it was made.
  *
- * @property answered images that the student answered.
+ * @property answered images that the student answered under its promise.
  * @property deferred images that it left to the teacher.
  * @property audited images that it would have answered and that the teacher answered, see [Cascade.observe].
+ * @property unpromised images that it answered though it would have deferred them, see [Cascade.limit].
  * @property studentMilliseconds that the student took for all images.
  * @property teacherMilliseconds that the teacher took for those it answered, without loading it.
  */
@@ -26,6 +35,7 @@ public data class Statistics(
     val answered: Int = 0,
     val deferred: Int = 0,
     val audited: Int = 0,
+    val unpromised: Int = 0,
     val studentMilliseconds: Double = 0.0,
     val teacherMilliseconds: Double = 0.0,
 )
@@ -53,6 +63,7 @@ public class Cascade @JvmOverloads constructor(
     private val input = ByteBuffer.allocateDirect(square.bytes).order(ByteOrder.nativeOrder())
     private val student = load(bundle.network(entry))
     private var teacher: Network? = null
+    private var budget: DeferralBudget? = null
     private var isClosed = false
 
     internal val isBuiltin: Boolean = builtin
@@ -90,26 +101,41 @@ public class Cascade @JvmOverloads constructor(
         observation = Observation(bundle, options)
     }
 
+    /**
+     * Bounds the teacher's work from now on, whatever images come.
+     *
+     * While the budget is spent the student answers what it would have deferred, and such an answer is not
+     * [Answer.promised]. Audits are made only while it is open, so the estimated prior stays a fair one.
+     */
+    @Synchronized
+    public fun limit(limit: DeferralLimit) {
+        budget = DeferralBudget(limit)
+    }
+
     /** As [classify], with all that the network said which answered. */
     @Synchronized
-    internal fun verdict(image: ByteArray): Verdict = verdict(image, observation)
+    internal fun verdict(image: ByteArray): Verdict = verdict(image, observation, budget)
 
-    /** As [classify], but of an image that is none of the stream: under the bundle's own prior, and never audited. */
+    /**
+     * As [classify], but of an image that is none of the stream: under the bundle's own prior, never audited, and at no
+     * budget's cost.
+     */
     @Synchronized
-    internal fun unobserved(image: ByteArray): Answer = verdict(image, null).answer
+    internal fun unobserved(image: ByteArray): Answer = verdict(image, null, null).answer
 
-    private fun verdict(image: ByteArray, observation: Observation?): Verdict {
+    private fun verdict(image: ByteArray, observation: Observation?, budget: DeferralBudget?): Verdict {
         check(!isClosed) { "the cascade is closed" }
         if (image.size != square.bytes) {
             throw WrongImage("${image.size} bytes", "${square.bytes}: RGB of ${manifest.imageSize} x ${manifest.imageSize} pixels")
         }
         (input.clear() as ByteBuffer).put(image)
         val (logits, score) = askStudent()
-        val isDeferred = isDeferred(logits, score, entry.thresholds)
-        val isAudited = !isDeferred && observation != null && observation.audits()
-        if (!isDeferred && !isAudited) {
-            statistics = statistics.run { copy(answered = answered + 1) }
-            return verdict(logits, manifest.teacherClasses, true, score)
+        val isUnsure = isDeferred(logits, score, entry.thresholds)
+        val isOpen = budget == null || budget.isOpenFor(isUnsure)
+        val isAudited = !isUnsure && isOpen && observation != null && observation.audits()
+        if (!isAudited && !(isUnsure && isOpen)) {
+            statistics = statistics.run { if (isUnsure) copy(unpromised = unpromised + 1) else copy(answered = answered + 1) }
+            return verdict(logits, manifest.teacherClasses, true, score, isPromised = !isUnsure)
         }
         val raw = askTeacher()
         val adapted = manifest.adaptation?.run { adapted(raw, observation?.prior ?: prior) } ?: raw
@@ -127,9 +153,15 @@ public class Cascade @JvmOverloads constructor(
         teacher?.close()
     }
 
-    private fun verdict(logits: FloatArray, classes: List<Int>, byStudent: Boolean, score: Float): Verdict {
+    private fun verdict(
+        logits: FloatArray,
+        classes: List<Int>,
+        byStudent: Boolean,
+        score: Float,
+        isPromised: Boolean = true,
+    ): Verdict {
         val label = classes[logits.indexOfLargest()]
-        return Verdict(Answer(label, manifest.classNames[label], byStudent, score), logits, classes)
+        return Verdict(Answer(label, manifest.classNames[label], byStudent, score, isPromised), logits, classes)
     }
 
     /** Returns the student's logits and score. */

@@ -45,6 +45,7 @@ public fun interface ErrorListener {
  * @property categoryDenylist names of the classes that may not.
  * @property observation how the stream's prior is estimated on the device; null, as unless it was set, keeps the
  *     bundle's.
+ * @property limit of the images that are left to the teacher; null, as unless it was set, is none.
  * @property resultListener of a live stream, null in other modes.
  * @property errorListener of a live stream.
  */
@@ -56,6 +57,7 @@ public class ClassifierOptions private constructor(builder: Builder) {
     public val categoryAllowlist: Set<String> = builder.categoryAllowlist
     public val categoryDenylist: Set<String> = builder.categoryDenylist
     public val observation: ObservationOptions? = builder.observation
+    public val limit: DeferralLimit? = builder.limit
     public val resultListener: ResultListener? = builder.resultListener
     public val errorListener: ErrorListener? = builder.errorListener
 
@@ -68,6 +70,7 @@ public class ClassifierOptions private constructor(builder: Builder) {
         internal var categoryAllowlist = emptySet<String>()
         internal var categoryDenylist = emptySet<String>()
         internal var observation: ObservationOptions? = null
+        internal var limit: DeferralLimit? = null
         internal var resultListener: ResultListener? = null
         internal var errorListener: ErrorListener? = null
 
@@ -105,6 +108,9 @@ public class ClassifierOptions private constructor(builder: Builder) {
 
         /** Sets [ClassifierOptions.observation]. */
         public fun setObservation(options: ObservationOptions): Builder = apply { observation = options }
+
+        /** Sets [ClassifierOptions.limit]. */
+        public fun setLimit(limit: DeferralLimit): Builder = apply { this.limit = limit }
 
         /** Sets [ClassifierOptions.resultListener]. */
         public fun setResultListener(listener: ResultListener): Builder = apply { resultListener = listener }

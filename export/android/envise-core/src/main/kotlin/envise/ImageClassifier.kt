@@ -117,7 +117,12 @@ public class ImageClassifier private constructor(
         val listed = options.categoryAllowlist + options.categoryDenylist
         (listed - bundle.manifest.classNames.toSet()).firstOrNull()?.let { throw UnknownCategory(it) }
         return try {
-            onThread { Cascade(bundle, loader, options.isBuiltin).apply { options.observation?.let(::observe) } }
+            onThread {
+                Cascade(bundle, loader, options.isBuiltin).apply {
+                    options.observation?.let(::observe)
+                    options.limit?.let(::limit)
+                }
+            }
         } catch (failure: Throwable) {
             thread?.end { }
             throw failure

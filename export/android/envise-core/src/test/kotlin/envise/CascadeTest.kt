@@ -41,6 +41,33 @@ class CascadeTest {
     }
 
     @Test
+    fun `beyond the budget the student answers and says that nothing is promised`() {
+        val flooded = cascade(score = 0f)
+        flooded.limit(DeferralLimit(0.5, window = 4))
+        val answers = List(6) { flooded.classify(image) }
+        assertEquals(listOf(false, false, true, true, false, false), answers.map { it.byStudent })
+        assertEquals(answers.map { !it.byStudent }, answers.map { it.promised })
+        assertEquals(Answer(4, "elk", byStudent = true, score = 0f, promised = false), answers[2])
+        assertEquals(listOf(0, 4, 2), flooded.statistics.run { listOf(answered, deferred, unpromised) })
+    }
+
+    @Test
+    fun `the golden images cost no budget`() {
+        val flooded = cascade(score = 0f)
+        flooded.limit(DeferralLimit(0.01, window = 100))
+        repeat(3) { assertEquals(1, flooded.unobserved(image).label) }
+        assertFalse(flooded.classify(image).byStudent)
+        assertTrue(flooded.classify(image).byStudent)
+    }
+
+    @Test
+    fun `a budget of nothing or of more than all is refused`() {
+        for (share in listOf(0.0, -0.1, 1.1, 0.001, Double.NaN)) {
+            assertFailsWith<IllegalArgumentException> { DeferralLimit(share, window = 100) }
+        }
+    }
+
+    @Test
     fun `the golden images tell a device that answers otherwise`() {
         val golden = bundle.golden()
         assertEquals(2, golden.images.size)

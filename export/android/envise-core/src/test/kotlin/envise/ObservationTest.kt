@@ -77,6 +77,7 @@ class ObservationTest {
 
         fun check() {
             observe(case.get("window").asInt, null)
+            case.orNull("limit")?.asJsonArray?.let { cascade.limit(DeferralLimit(it[0].asDouble, it[1].asInt)) }
             val images = case.getAsJsonArray("images").map { numbers(it) }
             images.forEachIndexed { index, said ->
                 case.orNull("restart")?.asJsonObject?.takeIf { it.get("after").asInt == index }?.let { restart(it) }
@@ -84,12 +85,13 @@ class ObservationTest {
                 teacher.outputs = listOf(said.copyOfRange(4, 9))
                 draws.next = said[9].toDouble()
                 val answer = cascade.classify(image)
-                val (label, byStudent) = case.getAsJsonArray("answers")[index].asJsonArray.toList()
-                assertEquals(label.asInt to byStudent.asBoolean, answer.label to answer.byStudent, "image $index")
+                val (label, byStudent, promised) = case.getAsJsonArray("answers")[index].asJsonArray.toList()
+                assertEquals(label.asInt, answer.label, "image $index")
+                assertEquals(byStudent.asBoolean to promised.asBoolean, answer.byStudent to answer.promised, "image $index")
                 if ((index + 1) % EVERY == 0) checkPrior(case.getAsJsonArray("priors")[index / EVERY].asJsonArray, index)
             }
             assertEquals(images.size / EVERY, case.getAsJsonArray("priors").size())
-            val counts = cascade.statistics.run { listOf(answered, deferred, audited) }
+            val counts = cascade.statistics.run { listOf(answered, deferred, audited, unpromised) }
             assertEquals(case.getAsJsonArray("counts").map { it.asInt }, counts)
         }
 

@@ -31,4 +31,18 @@ class SnippetsTest {
         }
         folder.deleteRecursively()
     }
+
+    @Test
+    fun `what is not promised is shown as unsure`() {
+        val shown = mutableListOf<Answer>()
+        fun showAsUnsure(answer: Answer) = shown.add(answer)
+        // [start limit]
+        val cascade = Cascade(Bundle.load(folder), loader)
+        cascade.limit(DeferralLimit(mostDeferred = 0.3, window = 1000))   // or ClassifierOptions.Builder.setLimit
+        val answer = cascade.classify(picture)
+        if (!answer.promised) showAsUnsure(answer)                        // the student was not sure, and the teacher not asked
+        // [end limit]
+        assertEquals(emptyList(), shown.toList())
+        folder.deleteRecursively()
+    }
 }
