@@ -110,7 +110,7 @@ def _built(architecture: dict[str, Any]) -> tf.keras.Model:
 def _card(result: dict[str, Any], name: str, kind: Kind) -> dict[str, Any]:
     settings = result.pop("settings")
     result.pop("evaluation", None)
-    made_from = ("source", "protocol", "windows", "window", "seed")
+    made_from = ("source", "protocol", "windows", "window", "precision", "seed")
     flag = "--student " if kind == "student" else ""
     return {
         "command": f"python -m envise_tf.teach {flag}--preset {name}",

@@ -16,7 +16,15 @@ from envise_tf.networks.teachers import wide_resnet
 pytestmark = pytest.mark.slow
 
 SHIPPED = [(name, kind) for kind in ("teacher", "student") for name in shipped_names(kind)]
-SETTINGS = {"source": "digits", "protocol": "disjoint", "windows": 3, "window": 64, "seed": 1, "out": "runs/x"}
+SETTINGS = {
+    "source": "digits",
+    "protocol": "disjoint",
+    "windows": 3,
+    "window": 64,
+    "precision": "float32",
+    "seed": 1,
+    "out": "runs/x",
+}
 ARCHITECTURES = {
     "teacher": {"network": "wide_resnet", "size": 8, "classes": 4, "depth": 10, "width": 1},
     "student": {
@@ -73,6 +81,7 @@ def test_a_card_says_how_the_network_was_made(weights, tmp_path, kind, flag):
         "protocol": "disjoint",
         "windows": 3,
         "window": 64,
+        "precision": "float32",
         "seed": 1,
         "accuracy": 0.5,
         "architecture": ARCHITECTURES[kind],
