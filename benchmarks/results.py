@@ -1,4 +1,4 @@
-"""python benchmarks/results.py: writes docs/results.md, method.md and security.md from the JSON in this folder.
+"""python benchmarks/results.py: writes those pages of docs/ that are made of the JSON in this folder.
 
 The texts stand in pages/*.md.j2; figures come from the files that they name, in the formats that are defined here.
 """
@@ -49,7 +49,7 @@ def rendered() -> dict[str, str]:
         "each": each,
     }
     environment.filters.update(formats)
-    figures = (read, exists, attacked, card, prior_figures, paired, cells, best_first)
+    figures = (read, exists, attacked, struck, fed, card, prior_figures, paired, cells, best_first)
     environment.globals.update({function.__name__: function for function in figures})
     templates = {name.removesuffix(".j2"): environment.get_template(name) for name in environment.list_templates()}
     return {name: template.render() for name, template in templates.items()}
@@ -63,6 +63,38 @@ def read(name: str) -> Any:
 def exists(name: str) -> bool:
     """Returns whether there is such a file yet."""
     return (FOLDER / f"{name}.json").exists()
+
+
+def struck() -> list[dict[str, Any]]:
+    """Returns for each command and fault of faults.json how many cases there were, how many struck, how many bad."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in read("faults")["rows"]:
+        of = found.setdefault((row["command"], row["fault"]), {"cases": 0, "struck": 0, "problems": 0})
+        for name, value in (("cases", 1), ("struck", row["struck"]), ("problems", bool(row["problems"]))):
+            of[name] += int(value)
+    return [{"command": command, "fault": fault, **of} for (command, fault), of in found.items()]
+
+
+def fed() -> list[dict[str, Any]]:
+    """Returns for each kind of input in bad_input.json how many there were, and what came of them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in read("bad_input")["rows"]:
+        found.setdefault(row["of"], []).append(row)
+    return [
+        {
+            "kind": kind,
+            "inputs": sum(row["inputs"] for row in rows),
+            **{
+                said: sum(n for row in rows for name, n in row["outcomes"].items() if name.endswith(f": {outcome}"))
+                for said, outcome in (("answered", "answer"), ("refused", "refused"))
+            },
+            "problems": sum(len(row["problems"]) for row in rows),
+            "crashes": sum(row["crashes"] for row in rows),
+            "slowest": max(row["slowest_seconds"] for row in rows),
+            "largest": max(row["largest_mebibytes"] for row in rows),
+        }
+        for kind, rows in found.items()
+    ]
 
 
 def attacked() -> list[Any]:
