@@ -45,7 +45,15 @@ _FIXED = {
     "which kind of student is trained, and where it starts": ("student_init", "twin", "with_twin"),
     "how long a trial trains": ("windows",),
     "how a student is measured": ("held_back", "epsilon", "evaluate"),
-    "how the work is done, not what is learned": ("precision", "strategy", "tensorboard", "verbose", "seed", "out"),
+    "how the work is done, not what is learned": (
+        "precision",
+        "strategy",
+        "tensorboard",
+        "photographs",
+        "verbose",
+        "seed",
+        "out",
+    ),
 }
 """What is the same in all trials, so that their results can be compared: reason -> settings."""
 

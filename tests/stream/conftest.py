@@ -44,7 +44,7 @@ def answer(image: int, has_labels: bool) -> tuple[Any, ...]:
     known = (teacher if is_known else -1, raw if is_known else -1, truth if has_labels else -1)
     state = "adapt" if adapting else "serve"
     phase = image // 1000 if has_labels else -1
-    return (image, phase, state, label, f"class {label}", int(not asked), score, int(asked), *known, "")
+    return (image, phase, state, label, f"class {label}", int(not asked), 1, score, int(asked), *known, "")
 
 
 def work(last: int) -> tuple[int, ...]:
@@ -57,7 +57,7 @@ def work(last: int) -> tuple[int, ...]:
 def write_run(folder: Path, has_labels: bool = True) -> Path:
     folder.mkdir()
     answers = [answer(image, has_labels) for image in range(4000)]
-    header = "image,phase,state,label,class,by_student,score,asked,teacher,raw,truth,origin"
+    header = "image,phase,state,label,class,by_student,promised,score,asked,teacher,raw,truth,origin"
     (folder / "answers.csv").write_text("\n".join([header, *(",".join(map(str, row)) for row in answers), ""]))
     header = "image,student,deferred,audited,labelled,taught,trained,validated"
     rows = [",".join(map(str, work(last))) for last in range(49, 4000, 50)]
