@@ -33,14 +33,15 @@ lint: .venv/installed typed
 docs: .venv/documented typed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+# pip reports licences by their SPDX expression from version 25 on.
 package:
 	rm -rf dist $(PACKAGE) && mkdir -p $(PACKAGE)
 	$(PYTHON) -m venv $(PACKAGE)/tools
-	$(PACKAGE)/tools/bin/python -m pip install --quiet --constraint constraints.txt build twine 'cyclonedx-python-lib[json-validation]'
+	$(PACKAGE)/tools/bin/python -m pip install --quiet --constraint constraints.txt --upgrade 'pip>=25' build twine 'cyclonedx-python-lib[json-validation]'
 	$(PACKAGE)/tools/bin/python -m build --outdir dist .
 	$(PACKAGE)/tools/bin/python -m twine check --strict dist/*
 	$(PYTHON) -m venv $(PACKAGE)/installed
-	$(PACKAGE)/installed/bin/python -m pip install --quiet --constraint constraints.txt --report $(PACKAGE)/report.json dist/*.whl
+	$(PACKAGE)/tools/bin/python -m pip --python $(PACKAGE)/installed/bin/python install --quiet --constraint constraints.txt --report $(PACKAGE)/report.json dist/*.whl
 	$(PACKAGE)/tools/bin/python benchmarks/bill_of_materials.py $(PACKAGE)/report.json dist/*.whl
 	cd $(PACKAGE) && installed/bin/envise train --preset digits --windows 1 --out run
 	cd $(PACKAGE) && installed/bin/envise export run --out bundle && installed/bin/envise export.verify bundle
