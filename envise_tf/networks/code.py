@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,20 @@ _UNREADABLE = (OSError, KeyError, TypeError, ValueError, RecursionError, zipfile
 
 _TRUSTED_MODULES = {"builtins", "envise_tf", "keras", "larq", "tensorflow", "tf_keras"}
 _CALCULATING = {
-    *(
-        "__operators__",
-        "bitwise",
-        "dtypes",
-        "image",
-        "linalg",
-        "math",
-        "nn",
-        "quantization",
-        "ragged",
-        "random",
-        "sets",
-    ),
-    *("signal", "sparse", "strings"),
+    "__operators__",
+    "bitwise",
+    "dtypes",
+    "image",
+    "linalg",
+    "math",
+    "nn",
+    "quantization",
+    "ragged",
+    "random",
+    "sets",
+    "signal",
+    "sparse",
+    "strings",
 }
 """Parts of TensorFlow's interface whose functions calculate, and do nothing else."""
 _OUTSIDE = {"load_library", "load_op_library", "numpy_function", "print", "py_function"}
@@ -69,7 +70,8 @@ def require_no_code(path: Path) -> None:
     """
     if code_is_allowed():
         return
-    for found in _code_in(path):
+    found = next(_code_in(path), None)
+    if found is not None:
         raise UserError(
             f"{path} holds code that would run on this computer ({found}): expected a network of Keras' own layers; "
             "if you trust whoever made it, give --allow_code"
@@ -78,27 +80,27 @@ def require_no_code(path: Path) -> None:
 
 def _code_in(path: Path) -> Iterator[str]:
     """Yields each piece of code in a file, in words."""
-    for config in _configs(path):
+    model = _saved_model(path)
+    for text in _configs(path, model):
+        try:
+            config = json.loads(text)
+        except _UNREADABLE:
+            continue
         yield from _code_of(config)
-    if path.is_dir():
-        yield from sorted(_operations(path) & _OPERATIONS_ON_FILES)
+    yield from sorted(_operations(model) & _OPERATIONS_ON_FILES)
 
 
-def _configs(path: Path) -> Iterator[Any]:
-    """Yields what a file says of its layers, for each form that it could be taken for; of a damaged one, nothing."""
-    try:
-        if path.is_dir():
-            metadata = saved_metadata_pb2.SavedMetadata.FromString((path / "keras_metadata.pb").read_bytes())
-            yield from (json.loads(node.metadata) for node in metadata.nodes)
-            return
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                yield json.loads(archive.read("config.json"))
-        if h5py.is_hdf5(path):
-            with h5py.File(path) as file:
-                yield json.loads(file.attrs["model_config"])
-    except _UNREADABLE:
-        return
+def _configs(path: Path, model: saved_model_pb2.SavedModel) -> Iterator[str | bytes]:
+    """Yields what a file says of its layers, in JSON, in each form that it could be taken for."""
+    with suppress(*_UNREADABLE), zipfile.ZipFile(path) as archive:
+        yield archive.read("config.json")
+    with suppress(*_UNREADABLE), h5py.File(path) as file:
+        yield file.attrs["model_config"]
+    with suppress(*_UNREADABLE):
+        content = (path / "keras_metadata.pb").read_bytes()
+        yield from (node.metadata for node in saved_metadata_pb2.SavedMetadata.FromString(content).nodes)
+    # Where that file is missing, Keras reads the same from the graph of objects, as TensorFlow 2.4 has written it.
+    yield from (node.user_object.metadata for meta in model.meta_graphs for node in meta.object_graph_def.nodes)
 
 
 def _code_of(config: Any) -> Iterator[str]:
@@ -140,12 +142,15 @@ def _is_foreign(config: dict[str, Any]) -> bool:
     return not isinstance(registered, str) or tf.keras.saving.get_registered_object(registered) is None
 
 
-def _operations(folder: Path) -> set[str]:
-    """Returns the kinds of the operations in a SavedModel; of a damaged one, none."""
-    try:
-        model = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    except _UNREADABLE:
-        return set()
+def _saved_model(path: Path) -> saved_model_pb2.SavedModel:
+    """Returns what stands in a SavedModel; nothing where it is damaged, or a file of another form."""
+    with suppress(*_UNREADABLE):
+        return saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    return saved_model_pb2.SavedModel()
+
+
+def _operations(model: saved_model_pb2.SavedModel) -> set[str]:
+    """Returns the kinds of the operations in a SavedModel."""
     graphs = [meta.graph_def for meta in model.meta_graphs]
     inner = [node.op for graph in graphs for function in graph.library.function for node in function.node_def]
     return {*inner, *(node.op for graph in graphs for node in graph.node)}

@@ -7,9 +7,12 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
 
 from envise_tf.errors import UserError
 from envise_tf.networks.code import load_keras, require_no_code
+from envise_tf.networks.keras3.exported import rebuilt_export
 
 layers = tf.keras.layers
 IMAGES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3)).astype(np.float32)
@@ -122,11 +125,43 @@ def test_operations_of_a_saved_model_that_read_files_are_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_a_file_that_is_of_two_kinds_is_read_as_both(tmp_path):
+@pytest.mark.parametrize("other", ["{}", "{"])
+def test_a_file_that_is_of_two_kinds_is_read_as_both(tmp_path, other):
     _, path = saved(tmp_path, "network.h5", layers.Lambda(lambda x: x / 2, name="half"))
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("config.json", "{}")
+        archive.writestr("config.json", other)
     assert "(a Lambda layer, half)" in refusal(path)
+
+
+def test_a_saved_model_without_the_file_of_its_layers_is_read_as_keras_would(tmp_path):
+    _, path = saved(tmp_path, "network", layers.Lambda(lambda x: x / 2, name="half"))
+    nodes = SavedMetadata.FromString((path / "keras_metadata.pb").read_bytes()).nodes
+    model = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for node in nodes:
+        model.meta_graphs[0].object_graph_def.nodes[node.node_id].user_object.metadata = node.metadata
+    (path / "saved_model.pb").write_bytes(model.SerializeToString())
+    (path / "keras_metadata.pb").unlink()
+    assert "(a Lambda layer, half)" in refusal(path)
+
+
+def test_layers_behind_one_that_is_no_json_are_read_too(tmp_path):
+    _, path = saved(tmp_path, "network", layers.Lambda(lambda x: x / 2, name="half"))
+    metadata = SavedMetadata.FromString((path / "keras_metadata.pb").read_bytes())
+    metadata.nodes[0].metadata = "{"
+    (path / "keras_metadata.pb").write_bytes(metadata.SerializeToString())
+    assert "(a Lambda layer, half)" in refusal(path)
+
+
+def test_an_exported_graph_that_reads_files_is_not_run(tmp_path):
+    class Reading(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3))])
+        def answer(self, x):
+            return x[:, 0, 0] + tf.cast(tf.strings.length(tf.io.read_file("/dev/null")), tf.float32)
+
+    module = Reading()
+    tf.saved_model.save(module, str(tmp_path / "exported"), signatures=module.answer)
+    with pytest.raises(UserError, match=r"holds code that would run on this computer \(ReadFile\)"):
+        rebuilt_export(tmp_path / "exported")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n" + bytes(90)])

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from envise_tf.errors import UserError, reason_of
+from envise_tf.networks.code import require_no_code
 
 layers = tf.keras.layers
 
@@ -48,7 +49,8 @@ def rebuilt_export(folder: Path) -> tf.keras.Model:
         folder: a SavedModel with a signature of one input and one output.
 
     Raises:
-        UserError: it has no such signature, takes images of any size, or has an operation that is not known here.
+        UserError: it has no such signature, takes images of any size, has an operation that is not known here, or holds
+            code, see `networks.code`.
     """
     graph = _frozen(folder)
     image, (output,) = graph.inputs[0], graph.outputs
@@ -67,6 +69,7 @@ def rebuilt_export(folder: Path) -> tf.keras.Model:
 
 
 def _frozen(folder: Path) -> Any:
+    require_no_code(folder)
     try:
         network = tf.saved_model.load(str(folder))  # by a name, since its variables live as long as it does
         signature = network.signatures[_SIGNATURE]
