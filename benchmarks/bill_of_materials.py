@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -26,6 +25,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 UNKNOWN = "not said"
 _LONGEST_LICENCE = 60
@@ -59,8 +59,8 @@ def bill(report: dict[str, Any], wheel: Path) -> str:
         report: of pip.
         wheel: one of the packages that were installed; the others are what it depends on.
     """
-    name = _normalised(wheel.name.partition("-")[0])
-    found = {_normalised(each["metadata"]["name"]): each for each in report["install"]}
+    name = parse_wheel_filename(wheel.name)[0]
+    found = {canonicalize_name(each["metadata"]["name"]): each for each in report["install"]}
     own = _component(found.pop(name), ComponentType.APPLICATION, hashlib.sha256(wheel.read_bytes()).hexdigest())
     others = [
         _component(each, ComponentType.LIBRARY, each["download_info"]["archive_info"]["hashes"]["sha256"])
@@ -92,7 +92,7 @@ def licence_in(component: dict[str, Any]) -> str:
 
 def _component(installed: dict[str, Any], kind: ComponentType, sha256: str) -> Component:
     metadata = installed["metadata"]
-    name, licence = _normalised(metadata["name"]), _licence(metadata)
+    name, licence = canonicalize_name(metadata["name"]), _licence(metadata)
     return Component(
         type=kind,
         name=name,
@@ -111,10 +111,6 @@ def _licence(metadata: dict[str, Any]) -> str | None:
         return said
     classified = [each.removeprefix(_APPROVED) for each in metadata.get("classifier", []) if each.startswith(_APPROVED)]
     return " and ".join(classified) or None
-
-
-def _normalised(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def fed() -> list[dict[str, Any]]:
 
 def attacked() -> list[Any]:
     """Returns what each run that was attacked came to, in the order of their files."""
-    return [json.loads(file.read_text()) for file in sorted(FOLDER.glob("*-attacks.json"))]
+    return [read(file.stem) for file in sorted(FOLDER.glob("*-attacks.json"))]
 
 
 # --- Formats ----------------------------------------------------------------------------------------------------------

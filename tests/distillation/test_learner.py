@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.distillation.learner import Learner
-from envise_tf.distillation.objectives import objective
+from envise_tf.distillation.objectives import OBJECTIVES, Objective, objective
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student
 from envise_tf.networks.teachers import wide_resnet
 
 pytestmark = pytest.mark.slow
 
-REMEMBERING = ("amc", "deep_gambler", "embedding_triplet", "hint", "oskd")
+REMEMBERING = [name for name, kind in OBJECTIVES.items() if kind.companion is not Objective.companion]
 """Objectives with layers of their own beside the student."""
 
 
