@@ -217,7 +217,7 @@ class Examiner:
         return {"moment": moment, "struck": struck, "problems": [*problems, *self._resumed()]}
 
     def full(self, number: int, random: np.random.Generator) -> Row:
-        strike = Strike("full", int(random.integers(1, self._events + 1)), int(2 ** random.uniform(0, 18)))
+        strike = Strike("full", int(random.integers(1, self._events + 1)), int(2 ** random.uniform(0, 14)))
         return self._refused(strike, ("the disk is full",), lambda: (self._work / BALLAST).unlink(missing_ok=True))
 
     def read_only(self, number: int, random: np.random.Generator) -> Row:

@@ -2,7 +2,8 @@
 
 - stream: the command answers 200,000 images of digits whose prior changes every 5,000, with checkpoints. Its process is
   watched from outside. Killed with this benchmark, it is resumed when the benchmark is started again.
-- runtime: a bundle's cascade gives a million answers in a process of its own; begun anew after a kill.
+- runtime, Kotlin's runtime: a bundle's cascade gives a million answers in a process of its own, in Python and, where
+  Maven and a JDK are, in Kotlin, whose heap has one size from the start; begun anew after a kill.
 
 A sample is taken at every hundredth of the images. The first tenth is warm-up. Afterwards memory may grow by 2 % from
 the second tenth's median to the last one's, and no file may be open at the end that was not open then. The rate of the
@@ -16,6 +17,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,6 +39,7 @@ from envise_tf.stream.record import read_record
 COMMAND = "python benchmarks/soak.py"
 CONSOLE = Console(width=160, soft_wrap=True)
 KEPT = Path("runs/soak")
+KOTLIN = Path(__file__).parents[1] / "export" / "android" / "envise-core"
 CHANGE = 5000
 """Images between two changes of the prior."""
 SAMPLES = 100
@@ -58,8 +62,13 @@ def main() -> None:
     ledger = Ledger(flags.out, COMMAND)
     parts: dict[str, tuple[int, Callable[[], Row]]] = {
         "stream": (flags.images, lambda: soaked_stream(flags.images, flags.kept)),
-        "runtime": (flags.answers, lambda: soaked_runtime(flags.answers, flags.bundle)),
+        "runtime": (flags.answers, lambda: soaked_runtime(in_python(), flags.answers, flags.bundle)),
     }
+    if shutil.which("mvn") and shutil.which("javac"):
+        subprocess.run(["mvn", "-q", "-B", "test-compile"], cwd=KOTLIN, check=True)
+        parts["Kotlin's runtime"] = (flags.answers, lambda: soaked_runtime(in_kotlin(), flags.answers, flags.bundle))
+    else:
+        CONSOLE.print("no Kotlin's runtime: there is no Maven or no JDK here")
     for name, (images, soaked) in parts.items():
         if not ledger.has_passed(name) or ledger.rows[name]["images"] != images:
             ledger.add(name, {"images": images, **soaked()})
@@ -143,11 +152,28 @@ class _Lines:
 # --- The runtime ------------------------------------------------------------------------------------------------------
 
 
-def soaked_runtime(answers: int, bundle: Path) -> Row:
+def in_python() -> list[str]:
+    """Returns the words that start the program of answers in Python."""
+    return [sys.executable, str(Path(__file__).parent / "trust" / "answering.py")]
+
+
+def in_kotlin() -> list[str]:
+    """Returns the words that start the program of answers in Kotlin, which Maven has compiled.
+
+    Its heap is touched as a whole at the start: what grows afterwards lies outside of it, and what grows inside of it
+    ends the program.
+    """
+    target = KOTLIN / "target"
+    dependencies = (target / "class-path-of-tests.txt").read_text()
+    class_path = os.pathsep.join([str(target / "classes"), str(target / "test-classes"), dependencies])
+    heap = ["-Xms64m", "-Xmx64m", "-XX:+AlwaysPreTouch", "-XX:+UseSerialGC"]
+    return ["java", *heap, "-cp", class_path, "envise.AnsweringKt"]
+
+
+def soaked_runtime(program: Sequence[str], answers: int, bundle: Path) -> Row:
     """Returns what a process used that gives so many answers of a bundle."""
     require_bundle(bundle)
-    script = Path(__file__).parent / "trust" / "answering.py"
-    words = [sys.executable, str(script), str(bundle), str(answers), str(max(1, answers // SAMPLES))]
+    words = [*program, str(bundle), str(answers), str(max(1, answers // SAMPLES))]
     samples: list[Sample] = []
     with (
         subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,

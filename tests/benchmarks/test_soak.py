@@ -37,7 +37,7 @@ def test_lines_of_a_file_that_grows_are_counted(tmp_path):
 @pytest.mark.slow
 def test_a_short_soak_of_the_runtime(tmp_path):
     bundle: Path = small_bundle(tmp_path / "bundle", [0.0] * 7, [0.0] * 7)
-    found = soak.soaked_runtime(2000, bundle)
+    found = soak.soaked_runtime(soak.in_python(), 2000, bundle)
     assert [each["images"] for each in found["samples"]][-1] == 2000
     assert found["files"][0] == found["files"][1]
     assert found["images_per_second"] > 0

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import android_bundle
 import numpy as np
 import pytest
+import soak
 from android_vectors import VECTORS
 from android_vectors.cases import FOLDER
 from android_vectors.pictures import photographs
@@ -97,6 +98,9 @@ def test_kotlin_gives_the_same_answers(bundles, whole_photographs, tmp_path):
         for name in ("InterpreterLoaderTest", "AssetFilesTest", "SnippetsTest", "SampleTest"):
             assert number_of_tests(name, "envise-android")
         check_the_phones_figures(tmp_path / "benchmark.json")
+        soaked = soak.soaked_runtime(soak.in_kotlin(), 2000, bundles[0])
+        assert soaked["samples"][-1]["images"] == 2000, soaked["problems"]
+        assert soaked["files"][0] == soaked["files"][1]
 
 
 def check_the_phones_figures(report: Path) -> None:
