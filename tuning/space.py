@@ -43,7 +43,7 @@ _FIXED = {
         *("coverage", "min_share", "teacher", "teacher_range", "teacher_classes", "adapt", "outlier_rate", "calibrate"),
     ),
     "which kind of student is trained, and where it starts": ("student_init", "twin", "with_twin"),
-    "how long a trial trains": ("windows",),
+    "how long a trial trains, and in how many stages": ("windows", "stages"),
     "how a student is measured": ("held_back", "epsilon", "evaluate"),
     "how the work is done, not what is learned": (
         "precision",

@@ -27,18 +27,33 @@ def prepare(seed: int, precision: str = "float32") -> None:
     tf.keras.mixed_precision.set_global_policy(precision)
 
 
-def cosine_rate(peak: float, steps: int, warmup: float) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+def cosine_rate(
+    peak: float, steps: int, warmup: float, stages: int = 1
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
     """Returns a rate that rises linearly to its peak, then falls to zero along a cosine [Loshchilov and Hutter 2017].
 
     Args:
         peak: the largest rate.
         steps: of the whole training.
         warmup: share of the steps in which the rate rises, 0..1, not 1 itself.
+        stages: equal parts of the training, in each of which the rate rises and falls again.
     """
-    rising = round(warmup * steps)
-    return tf.keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0, decay_steps=steps - rising, warmup_target=peak, warmup_steps=rising
+    length = steps // stages
+    rising = round(warmup * length)
+    once = tf.keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0, decay_steps=length - rising, warmup_target=peak, warmup_steps=rising
     )
+    return once if stages == 1 else _Repeated(once, length)
+
+
+class _Repeated(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that begins anew after so many steps."""
+
+    def __init__(self, once: tf.keras.optimizers.schedules.LearningRateSchedule, length: int) -> None:
+        self._once, self._length = once, length
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return self._once(tf.math.floormod(step, self._length))
 
 
 class Recorder(tf.keras.callbacks.Callback):

@@ -13,7 +13,7 @@ accuracy [Rastegari et al. 2016].
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import larq
@@ -31,6 +31,9 @@ CHANNEL_MULTIPLE = 32
 
 Block = Literal["bireal", "react"]
 
+Convolution = Callable[[tf.Tensor, int, int], tf.Tensor]
+"""Takes maps, channels and a stride, and returns the maps of a 3x3 convolution."""
+
 
 def residual_student(
     size: int,
@@ -39,6 +42,7 @@ def residual_student(
     blocks: Sequence[int],
     binary: bool = True,
     block: Block = "bireal",
+    real_kernels: bool = False,
 ) -> tf.keras.Model:
     """Returns a student.
 
@@ -49,6 +53,9 @@ def residual_student(
         blocks: binary convolutions in each stage.
         binary: False gives the real-valued twin: the same layers without their two quantisers.
         block: what surrounds each binary convolution, see the module.
+        real_kernels: the binary convolutions take signs, as always, and multiply them by their kernels as these are:
+            how a student learns in the first of two stages. It has the weights of one with binary kernels, one by one,
+            and they count as binary ones.
 
     Returns:
         A model from uint8 (batch, size, size, 3) to float32 logits (batch, classes).
@@ -65,9 +72,10 @@ def residual_student(
     images = layers.Input((size, size, 3), dtype="uint8", name="image")
     x = _stem(Normalisation("symmetric", name="normalisation")(images), size, widths[0])
     unit = _react_unit if block == "react" else _bireal_unit
+    convolution = _real_convolution if not binary else _unsigned_convolution if real_kernels else _binary_convolution
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
         for number in range(count):
-            x = unit(x, width, 2 if stage and not number else 1, binary)
+            x = unit(x, width, 2 if stage and not number else 1, convolution)
     x = layers.GlobalAveragePooling2D(name="pool")(layers.ReLU(name="features")(x))
     logits = layers.Dense(classes, dtype="float32", name="logits")(x)
     return tf.keras.Model(images, logits, name="student" if binary else "twin")
@@ -156,16 +164,16 @@ def _stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
     return layers.MaxPooling2D()(x) if size >= 128 else x
 
 
-def _bireal_unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+def _bireal_unit(x: tf.Tensor, channels: int, stride: int, convolution: Convolution) -> tf.Tensor:
     # The shortcut first: in this order layers draw their first weights, and the same seed gives the same student.
     shortcut = _shortcut(x, channels, stride)
-    y = _normalised(_convolution(x, channels, stride, binary))
+    y = _normalised(convolution(x, channels, stride))
     return layers.Add()([shortcut, _prelu(y)])
 
 
-def _react_unit(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
+def _react_unit(x: tf.Tensor, channels: int, stride: int, convolution: Convolution) -> tf.Tensor:
     shortcut = _shortcut(x, channels, stride)
-    y = _normalised(_convolution(Shift()(x), channels, stride, binary))
+    y = _normalised(convolution(Shift()(x), channels, stride))
     both = layers.Add()([shortcut, y])
     return Shift()(_prelu(Shift()(both)))
 
@@ -181,9 +189,13 @@ def _prelu(x: tf.Tensor) -> tf.Tensor:
     return layers.PReLU(tf.keras.initializers.Constant(0.25), shared_axes=[1, 2])(x)
 
 
-def _convolution(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.Tensor:
-    if not binary:
-        return layers.Conv2D(channels, 3, stride, "same", use_bias=False)(x)
+def _real_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+    return layers.Conv2D(channels, 3, stride, "same", use_bias=False)(x)
+
+
+def _binary_convolution(
+    x: tf.Tensor, channels: int, stride: int, kernel_quantizer: larq.quantizers.QuantizerType = "ste_sign"
+) -> tf.Tensor:
     return larq.layers.QuantConv2D(
         channels,
         3,
@@ -192,9 +204,13 @@ def _convolution(x: tf.Tensor, channels: int, stride: int, binary: bool) -> tf.T
         pad_values=1.0,
         use_bias=False,
         input_quantizer="approx_sign",
-        kernel_quantizer="ste_sign",
+        kernel_quantizer=kernel_quantizer,
         kernel_constraint="weight_clip",
     )(x)
+
+
+def _unsigned_convolution(x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+    return _binary_convolution(x, channels, stride, larq.quantizers.NoOp(precision=1))
 
 
 def _normalised(x: tf.Tensor) -> tf.Tensor:

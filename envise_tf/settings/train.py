@@ -48,6 +48,8 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
         mixup: largest share of another image that is blended into each; the teacher answers the blend.
         mixed: share of the images that --mixup blends, each by its own draw; the others stay as they are.
         binary_rate: learning rate of binary kernels, as a multiple of --learning_rate.
+        stages: 2 trains for half of the windows with signs and real kernels, and then with binary kernels; the rate
+            rises and falls in each.
         photographs: show images in the report; default: those of a data set, and none of a folder of your own.
         tensorboard: write logs for TensorBoard.
         verbose: print the table of the student's layers too.
@@ -61,6 +63,7 @@ class TrainSettings(TrainStreamSettings, TeacherSettings, StudentSettings, FitSe
     mixup: Share = 0.0
     mixed: Share = 1.0
     binary_rate: Positive = 1.0
+    stages: Annotated[int, Within(1, 2)] = 1
     photographs: bool | None = None
     tensorboard: bool = True
     verbose: bool = False

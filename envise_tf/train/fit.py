@@ -12,6 +12,7 @@ from envise_tf.distillation import training
 from envise_tf.distillation.adam import adam_for
 from envise_tf.distillation.objective_model import ObjectiveModel
 from envise_tf.distillation.replicas import Replicas
+from envise_tf.errors import UserError
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.loading import load_generic
 from envise_tf.networks.students import residual_student, with_classes
@@ -43,57 +44,105 @@ def final_student(settings: TrainSettings, student: tf.keras.Model) -> tf.keras.
     return training.in_float32(student, lambda: _new_student(settings, size, classes), settings.precision)
 
 
-def compile_for(model: ObjectiveModel, settings: TrainSettings, steps: int) -> None:
-    """Compiles the model with the rates that the settings ask for over so many steps; in the scope of its replicas."""
-    rate, binary_rate = (
-        training.cosine_rate(peak, steps, settings.warmup)
-        for peak in (settings.learning_rate, settings.learning_rate * settings.binary_rate)
-    )
-    model.compile(adam_for(model, rate, binary_rate))
+class Fit:
+    """The training of a student, in one stage or in two, of which the first gives its binary convolutions real kernels.
 
-
-def fitted(
-    model: ObjectiveModel,
-    settings: TrainSettings,
-    batches: Callable[[Augmentation, int], tf.data.Dataset],
-    steps_a_window: int,
-    run: Run,
-    replicas: Replicas,
-    held_back: tf.data.Dataset,
-    callbacks: Sequence[tf.keras.callbacks.Callback] = (),
-    until: int | None = None,
-) -> list[dict[str, Any]]:
-    """Fits the model window by window from the run's latest checkpoint on; returns the run's log.
+    The first stage is ready as soon as this is made, so that what does not fit is said before anything is written.
 
     Args:
-        model: compiled.
+        student: trained in place.
+        modelled: takes a student in the replicas, and returns what trains it; called in their scope.
         settings: of the training.
-        batches: takes an augmentation and the number of a window, and returns the endless stream that begins with it.
-        steps_a_window: steps in each.
-        run: where checkpoints, log and what TensorBoard shows are kept.
+        steps_a_window: steps in each window.
         replicas: who share each batch.
-        held_back: what is measured after each window.
-        callbacks: told of each window.
-        until: the window after which to pause; None is the end.
 
     Raises:
-        UserError: as in `training.fitted`.
+        UserError: the windows do not make two equal stages, or the twin is asked for, which has no binary convolution;
+            or one of the errors of `modelled`.
     """
-    augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup, settings.mixed)
-    boards = []
-    if settings.tensorboard:
-        boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
-    with progress.ProgressBar(settings.windows, steps_a_window) as bar:
-        return training.fitted(
-            model,
-            lambda first: batches(augmentation, first),
-            run,
-            until or settings.windows,
-            steps_a_window,
-            held_back,
-            [*boards, *callbacks, bar],
-            replicas,
-        )
+
+    def __init__(
+        self,
+        student: tf.keras.Model,
+        modelled: Callable[[tf.keras.Model], ObjectiveModel],
+        settings: TrainSettings,
+        steps_a_window: int,
+        replicas: Replicas,
+    ) -> None:
+        if settings.windows % settings.stages:
+            raise UserError(
+                f"--windows {settings.windows} with --stages {settings.stages}: expected an even number, half of them "
+                "for each stage"
+            )
+        if settings.stages > 1 and settings.twin:
+            raise UserError("--stages 2 with --twin, whose kernels are real ones to the end: leave out one of the two")
+        self._student, self._modelled, self._settings = student, modelled, settings
+        self._steps_a_window, self._replicas = steps_a_window, replicas
+        self._stage = 0
+        self._begin_stage()
+
+    def fitted(
+        self,
+        batches: Callable[[Augmentation, int], tf.data.Dataset],
+        run: Run,
+        held_back: tf.data.Dataset,
+        callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+        until: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Trains window by window from the run's latest checkpoint on; returns the run's log.
+
+        The second stage goes on from the checkpoint with which the first ends: its weights, the moments of its
+        optimiser, and what objectives remember.
+
+        Args:
+            batches: takes an augmentation and the number of a window, and returns the endless stream that begins with
+                it.
+            run: where checkpoints, log and what TensorBoard shows are kept.
+            held_back: what is measured after each window.
+            callbacks: told of each window.
+            until: the window after which to pause; None is the end.
+
+        Raises:
+            UserError: as in `training.fitted`.
+        """
+        settings = self._settings
+        augmentation = Augmentation(settings.flip, settings.shift, settings.cutout, settings.mixup, settings.mixed)
+        boards = []
+        if settings.tensorboard:
+            boards.append(tf.keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False))
+        last = until or settings.windows
+        with progress.ProgressBar(settings.windows, self._steps_a_window) as bar:
+            while True:
+                end = settings.windows * (self._stage + 1) // settings.stages
+                entries = training.fitted(
+                    self._model,
+                    lambda first: batches(augmentation, first),
+                    run,
+                    min(end, last),
+                    self._steps_a_window,
+                    held_back,
+                    [*boards, *callbacks, bar],
+                    self._replicas,
+                )
+                self._replicas.copied_back(self._model.student, self._learning)
+                self._student.set_weights(self._learning.get_weights())
+                if last <= end:
+                    return entries
+                self._stage += 1
+                self._begin_stage()
+
+    def _begin_stage(self) -> None:
+        """Makes and compiles what trains the student in a stage, with the rates that the settings ask for."""
+        settings, is_last = self._settings, self._stage == self._settings.stages - 1
+        self._learning = self._student if is_last else _with_real_kernels(settings, self._student)
+        learning = self._replicas.copied(self._learning)
+        with self._replicas.scope():
+            self._model = self._modelled(learning)
+            rate, binary_rate = (
+                training.cosine_rate(peak, settings.windows * self._steps_a_window, settings.warmup, settings.stages)
+                for peak in (settings.learning_rate, settings.learning_rate * settings.binary_rate)
+            )
+            self._model.compile(adam_for(self._model, rate, binary_rate))
 
 
 def student_figures(
@@ -113,6 +162,13 @@ def student_figures(
 
 def _new_student(settings: TrainSettings, size: int, classes: int) -> tf.keras.Model:
     return residual_student(size, classes, **_shape(settings))
+
+
+def _with_real_kernels(settings: TrainSettings, student: tf.keras.Model) -> tf.keras.Model:
+    size, classes = student.input_shape[1], student.output_shape[-1]
+    other = residual_student(size, classes, **_shape(settings), real_kernels=True)
+    other.set_weights(student.get_weights())
+    return other
 
 
 def _shape(settings: TrainSettings) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from envise_tf.runs.fitting import found_replicas, opened_run
 from envise_tf.runs.job import found_objectives, found_scenario, labelled_stream
 from envise_tf.settings import TrainSettings
 from envise_tf.train.curves import save_curves
-from envise_tf.train.fit import begun_student, compile_for, final_student, fitted, student_figures
+from envise_tf.train.fit import Fit, begun_student, final_student, student_figures
 
 _CONSOLE = Console()
 _MOST_TESTED = 256
@@ -51,9 +51,9 @@ def labelled_training(settings: TrainSettings, resumed: bool) -> Run:
     with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
         student = begun_student(settings, source.size or 0, classes)
-        with replicas.scope():
-            model = LabelledStudent(replicas.copied(student), classes, len(source.class_names), objectives)
-            compile_for(model, settings, settings.windows * stream.batches_a_window)
+        steps = stream.batches_a_window
+        labels = len(source.class_names)
+        fit = Fit(student, lambda each: LabelledStudent(each, classes, labels, objectives), settings, steps, replicas)
         held_back = _held_back(stream, settings.held_back)
         _told(
             f"supervised, without a teacher: the labels of {settings.source} teach the student {len(classes)} classes: "
@@ -61,9 +61,7 @@ def labelled_training(settings: TrainSettings, resumed: bool) -> Run:
         )
         if not resumed:
             run.begin(settings)
-        steps = stream.batches_a_window
-        entries = fitted(model, settings, stream.labelled_batches, steps, run, replicas, held_back)
-        replicas.copied_back(model.student, student)
+        entries = fit.fitted(stream.labelled_batches, run, held_back)
         student = final_student(settings, student)
         run.save("student.keras", student.save)
         save_curves(entries, run.folder / "curves.png", "accuracy", "accuracy on labelled images")

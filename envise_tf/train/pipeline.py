@@ -31,7 +31,7 @@ from envise_tf.runs.names import uncommon_names
 from envise_tf.settings import EvaluateSettings, TrainSettings
 from envise_tf.settings.places import NO_TEACHER
 from envise_tf.train.curves import save_curves
-from envise_tf.train.fit import begun_student, compile_for, final_student, fitted, student_figures
+from envise_tf.train.fit import Fit, begun_student, final_student, student_figures
 from envise_tf.train.labelled import labelled_training
 from envise_tf.train.outlook import PairOutlook, PromiseOutlook
 
@@ -65,7 +65,8 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
     if settings.with_twin:
         twin = Run(Path(settings.out or run.folder) / "twin")
         # No generic twin is shipped: it learns from scratch.
-        asked = dataclasses.replace(settings, twin=True, with_twin=False, student_init="scratch", out=str(twin.folder))
+        scratch = dataclasses.replace(settings, student_init="scratch", stages=1)
+        asked = dataclasses.replace(scratch, twin=True, with_twin=False, out=str(twin.folder))
         distilled_and_evaluated(asked, twin.settings_file.exists())
     return run
 
@@ -134,7 +135,10 @@ def _distilled(
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
         student = begun_student(job.settings, job.size, classes)
-        distiller = _distiller(job, replicas, student, classes)
+        steps, teacher = job.stream.batches_a_window, replicas.copied(job.teacher.model)
+        fit = Fit(
+            student, lambda each: Distiller(each, teacher, classes, job.objectives), job.settings, steps, replicas
+        )
         held_back = _held_back(job)
         _tell_of_outlook(job, student)
         if not resumed:
@@ -144,9 +148,7 @@ def _distilled(
             )
             _write_adaptation(run, job, applied)
             run.begin(settings)
-        steps, batches = job.stream.batches_a_window, job.stream.batches
-        entries = fitted(distiller, settings, batches, steps, run, replicas, held_back, callbacks, until)
-        replicas.copied_back(distiller.student, student)
+        entries = fit.fitted(job.stream.batches, run, held_back, callbacks, until)
         student = final_student(job.settings, student)
         run.save("student.keras", student.save)
         run.save("teacher.keras", job.teacher.model.save)
@@ -232,14 +234,6 @@ def _told(line: str) -> None:
 
 def _names(job: Job, classes: list[int]) -> list[str]:
     return [job.teacher.class_names[i] for i in classes]
-
-
-def _distiller(job: Job, replicas: Replicas, student: tf.keras.Model, classes: list[int]) -> Distiller:
-    student, teacher = replicas.copied(student), replicas.copied(job.teacher.model)
-    with replicas.scope():
-        distiller = Distiller(student, teacher, classes, job.objectives)
-        compile_for(distiller, job.settings, job.settings.windows * job.stream.batches_a_window)
-    return distiller
 
 
 def _held_back(job: Job) -> tf.data.Dataset:

@@ -83,6 +83,21 @@ def test_binary_are_the_kernels_of_the_quantised_convolutions_and_nothing_else(t
         assert [variable.shape[:2] for variable in model.variables if is_binary(variable)] == [(3, 3)] * 3
 
 
+@pytest.mark.parametrize("block", ["bireal", "react"])
+def test_with_real_kernels_a_student_has_the_same_weights_and_answers_otherwise(block):
+    binary = shallow_student(block=block)
+    real = residual_student(8, 5, (32, 64), (2, 1), block=block, real_kernels=True)
+    real.set_weights(binary.get_weights())
+    assert [is_binary(variable) for variable in real.variables] == [is_binary(each) for each in binary.variables]
+    assert np.abs(real(IMAGES) - binary(IMAGES)).max() > 0.1
+    signs = [
+        np.where(kernel < 0, -1.0, 1.0) if is_binary(variable) else kernel
+        for variable, kernel in zip(binary.variables, binary.get_weights(), strict=True)
+    ]
+    real.set_weights(signs)
+    np.testing.assert_allclose(real(IMAGES), binary(IMAGES), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", [32, 64, 224])
 def test_every_binary_convolution_becomes_one_mobile_operator(size):
     student = residual_student(size, 5, (32, 64), (2, 1))

@@ -84,6 +84,16 @@ def test_killed_and_resumed_the_run_ends_with_the_same_student(finished, tmp_pat
     assert windows == [0, 1]
 
 
+def test_two_stages_killed_in_the_second_end_with_the_same_student(tmp_path):
+    words, runs = [*SIMPLE, "--stages", "2"], (tmp_path / "whole", tmp_path / "killed")
+    main([*words, "--out", str(runs[0])])
+    words = [*words, "--out", str(runs[1])]
+    killed = signalled_at(2, "envise_tf.run:Run.write_log", "envise_tf.train.__main__", words)
+    assert killed.wait() == -signal.SIGKILL, killed.stderr
+    main(["--resume", str(runs[1])])
+    assert_same_student(*runs)
+
+
 @pytest.mark.parametrize(
     ("place", "said"),
     [
