@@ -197,7 +197,7 @@ def test_every_command_shows_each_flag_once_by_subject(command, capsys):
 def test_help_shows_range_and_default(capsys):
     text = " ".join(printed(capsys, "stream", "--help").split())
     assert "shortest interval between audits, in images that the student answers (at least 1; default 8)" in text
-    assert "--widths [N,N,...]|auto channels of each stage, multiples of 32; auto takes the widest" in text
+    assert "--widths [N,N,...]|auto channels of each stage, multiples of 32 but for the twin" in text
     titles = [text.index(f"{title}:") for title in ("Images", "Stream", "Teacher", "Student", "Serving", "Adapting")]
     assert titles == sorted(titles)
 

@@ -49,7 +49,8 @@ def residual_student(
     Args:
         size: side of the square image in pixels. The stem brings 224 to a grid of 56, 64 to 32 and leaves 32.
         classes: number of logits.
-        widths: channels of each stage, multiples of 32; the grid is halved before every stage but the first.
+        widths: channels of each stage, of a binary student multiples of 32; the grid is halved before every stage but
+            the first.
         blocks: binary convolutions in each stage.
         binary: False gives the real-valued twin: the same layers without their two quantisers.
         block: what surrounds each binary convolution, see the module.
@@ -61,13 +62,15 @@ def residual_student(
         A model from uint8 (batch, size, size, 3) to float32 logits (batch, classes).
 
     Raises:
-        UserError: widths and blocks differ in length, or a width is not a multiple of 32.
+        UserError: widths and blocks differ in length, or a width is less than 1, or a binary one no multiple of 32.
     """
     if len(widths) != len(blocks) or not widths or min(blocks) < 1:
         raise UserError(
             f"widths {list(widths)} and blocks {list(blocks)}: expected one positive number per stage in both"
         )
-    if any(width < 1 or width % CHANNEL_MULTIPLE for width in widths):
+    if min(widths) < 1:
+        raise UserError(f"widths {list(widths)}: expected positive numbers")
+    if binary and any(width % CHANNEL_MULTIPLE for width in widths):
         raise UserError(f"widths {list(widths)}: expected multiples of {CHANNEL_MULTIPLE}, as the mobile kernels need")
     images = layers.Input((size, size, 3), dtype="uint8", name="image")
     x = _stem(Normalisation("symmetric", name="normalisation")(images), size, widths[0])

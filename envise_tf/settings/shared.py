@@ -61,8 +61,8 @@ class StudentSettings(Checked):
     Args:
         student_init: scratch, generic (the student shipped beside the teacher), the name of another shipped student, or
             the path of a student.keras.
-        widths: channels of each stage, multiples of 32; auto takes the widest student whose work is at most 6 % of the
-            teacher's.
+        widths: channels of each stage, multiples of 32 but for the twin; auto takes the widest student whose work is
+            at most 6 % of the teacher's.
         blocks: binary convolutions in each stage.
         block: what surrounds each of them; react learns where each sign turns, and costs three more additions of maps.
         twin: use the real-valued counterpart in place of the binary student.

@@ -53,10 +53,18 @@ def operators(flatbuffer):
     return Counter(names[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
 
 
-@pytest.mark.parametrize("width", [8, 48, 0, -32])
-def test_channels_that_the_mobile_kernels_cannot_take_are_refused(width):
+@pytest.mark.parametrize("width", [8, 48])
+def test_channels_that_the_mobile_kernels_cannot_take_are_refused_of_a_binary_student(width):
     with pytest.raises(UserError, match=rf"widths \[32, {width}\]: expected multiples of 32"):
         residual_student(8, 5, (32, width), (1, 1))
+    assert residual_student(8, 5, (32, width), (1, 1), binary=False).output_shape == (None, 5)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("width", [0, -32])
+def test_channels_that_are_none_are_refused(width, binary):
+    with pytest.raises(UserError, match=rf"widths \[32, {width}\]: expected positive numbers"):
+        residual_student(8, 5, (32, width), (1, 1), binary)
 
 
 @pytest.mark.parametrize("binary", [True, False])
