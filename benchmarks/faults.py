@@ -334,7 +334,7 @@ _ARCHIVES = frozenset({".npz", ".keras"})
 def digests(run: Path) -> dict[str, str]:
     """Returns what each file of a run says, by its path in the run: JSON without times, of other files a hash."""
     files = {str(path.relative_to(run)): path for path in sorted(run.rglob("*")) if path.is_file()}
-    broken = {line.rpartition(" (")[0] for line in unreadable(run)}
+    broken = {line.rpartition(" (")[0] for line in unreadable(run)} | {name for name in files if _is_in_writing(name)}
     return {
         name: "" if path.suffix in _PICTURES | {".txt"} else "not whole" if name in broken else _said_in(path)
         for name, path in files.items()
@@ -402,13 +402,18 @@ def unreadable(run: Path) -> list[str]:
     """Returns the files of a run that are not whole though their names say so."""
     broken = []
     for path in sorted(run.rglob("*")):
-        parts = path.relative_to(run).parts
-        if path.is_file() and not any(part.startswith(("unfinished.", "replaced.")) for part in parts):
+        name = str(path.relative_to(run))
+        if path.is_file() and not _is_in_writing(name):
             try:
                 _read_whole(path)
             except Exception as error:  # whatever a reader says
-                broken.append(f"{'/'.join(parts)} ({type(error).__name__})")
+                broken.append(f"{name} ({type(error).__name__})")
     return broken
+
+
+def _is_in_writing(name: str) -> bool:
+    """Returns whether a path says of itself that it may be half written."""
+    return any(part.startswith(("unfinished.", "replaced.")) for part in Path(name).parts)
 
 
 def _read_whole(path: Path) -> None:
