@@ -1,10 +1,10 @@
 """python benchmarks/grid.py GRID: a table of trainings: scenario x kind of student x seed, each trained and evaluated.
 
 GRID is the path of a YAML file, such as benchmarks/grids/objectives.yaml: what all cells have in common, what each kind
-changes, and which cells there are, the most telling first. A cell is a run of train in runs/grid/GRID/; a finished one
-is never trained again and an unfinished one is resumed, so that the command can be killed and started again at any
-moment. After each cell the table beside this file, GRID.json, has one row more. A cell that fails is named and left for
-the next time.
+changes, and which cells there are, the most telling first. A kind's preset is laid over the common one. A cell is a run
+of train in runs/grid/GRID/; a finished one is never trained again and an unfinished one is resumed, so that the command
+can be killed and started again at any moment. After each cell the table beside this file, GRID.json, has one row more.
+A cell that fails is named and left for the next time.
 """
 
 from __future__ import annotations
@@ -72,11 +72,12 @@ SCHEMA = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: its place in the table, and its settings."""
+    """One training: its place in the table, the presets that it starts from, and its settings."""
 
     scenario: str
     kind: str
     seed: int
+    presets: list[str]
     settings: dict[str, Any]
 
     def __str__(self) -> str:
@@ -131,7 +132,10 @@ def cells_of(grid: dict[str, Any]) -> Iterator[Cell]:
         for seed, scenario, kind in itertools.product(block["seed"], block["scenario"], block["kind"]):
             if (place := (scenario, kind, seed)) not in seen:
                 seen.add(place)
-                yield Cell(*place, {**grid["settings"], **grid["kinds"][kind], "scenario": scenario, "seed": seed})
+                asked = [grid["settings"], grid["kinds"][kind], {"scenario": scenario, "seed": seed}]
+                presets = [settings["preset"] for settings in asked if "preset" in settings]
+                settings = {key: value for each in asked for key, value in each.items() if key != "preset"}
+                yield Cell(*place, presets, settings)
 
 
 def is_finished(run: Path) -> bool:
@@ -143,14 +147,13 @@ def is_finished(run: Path) -> bool:
 def trained(cell: Cell, run: Path) -> str | None:
     """Trains and evaluates a cell, from where it was left; returns None, or why it failed."""
     run.parent.mkdir(parents=True, exist_ok=True)
-    settings = dict(cell.settings)
-    words = ["--preset", settings.pop("preset")] if "preset" in settings else []
+    words = [word for preset in cell.presets for word in ("--preset", preset)]
     if (run / "settings.yaml").exists():
         words = ["--resume", str(run)]
     else:
         asked = run.with_suffix(".yaml")
         with whole(asked) as path:
-            path.write_text(yaml.safe_dump(settings))
+            path.write_text(yaml.safe_dump(cell.settings))
         words += ["--config", str(asked), "--out", str(run)]
     with run.with_suffix(".txt").open("a") as output:
         command = [sys.executable, "-m", "envise_tf.train", *words]
@@ -169,6 +172,7 @@ def row(cell: Cell, run: Path) -> dict[str, Any]:
         "scenario": cell.scenario,
         "kind": cell.kind,
         "seed": cell.seed,
+        "presets": cell.presets,
         "settings": cell.settings,
         "seconds_a_step": result["seconds"] / result["steps"],
         "seconds": result["seconds"],

@@ -51,7 +51,8 @@ def test_every_preset_holds_only_settings_of_its_command(command, settings_class
 def test_every_preset_says_how_to_run_it():
     for command in ("train", "teach", "teach --student"):
         for name in preset_names(command):
-            assert f"python -m envise_tf.{command} --preset {name}" in preset_file(command, name).read_text()
+            text = preset_file(command, name).read_text()
+            assert re.search(rf"python -m envise_tf.{command}( --preset [\w-]+)? --preset {name}\n", text)
 
 
 def test_flags_win_over_config_and_config_over_preset(tmp_path):
@@ -60,6 +61,12 @@ def test_flags_win_over_config_and_config_over_preset(tmp_path):
     settings = train_settings("--preset", "digits", "--config", str(config), "--seed", "9")
     assert (settings.windows, settings.seed) == (3, 9)
     assert settings.scenario == "digits"
+
+
+def test_a_later_preset_is_laid_over_an_earlier_one():
+    settings = train_settings("--preset", "cifar100-zoo", "--preset", "mix-kd")
+    assert settings.objectives == {"mix_kd": {"weight": 1.0}}
+    assert (settings.scenario, settings.mixup, settings.mixed) == ("cifar100-zoo", 1.0, 0.5)
 
 
 def test_an_option_of_an_objective_leaves_its_other_options():

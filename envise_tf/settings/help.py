@@ -96,7 +96,7 @@ def _is_union(hint: Any) -> bool:
 
 def _general(presets: Sequence[str]) -> list[tuple[str, str | None, str]]:
     runs = [
-        ("preset", "NAME", f"settings to start from: {', '.join(presets)}"),
+        ("preset", "NAME", f"settings to start from; given again, the later wins: {', '.join(presets)}"),
         ("resume", "RUN", "resume an interrupted run with its own settings"),
     ]
     return [

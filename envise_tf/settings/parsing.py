@@ -69,7 +69,7 @@ def parsed(
 ) -> tuple[SettingsT, bool]:
     """Returns the settings that a command line asks for, and whether they are those of a run to resume.
 
-    A preset is read first, then --config, then every other flag; the later wins. Settings without a default are words
+    Presets are read first, then --config, then every other flag; the later wins. Settings without a default are words
     without a flag; if such a setting is a list, it takes all that are left. A flag of a bool needs no value. --help,
     --version and --print_config print and end the process. --allow_code is no setting, and no run remembers it: see
     `networks.code`.
@@ -97,7 +97,7 @@ def parsed(
     if "version" in line.ending:
         _printed(f"envise-tf {__version__}\n")
     if "resume" in line.read:
-        if line.flags or line.bare or len(line.read) > 1:
+        if line.flags or line.bare or line.presets or len(line.read) > 1:
             raise UserError("--resume takes the folder of a run and no other flag: its settings are those of the run")
         return settings_of_run(settings_class, line.read["resume"]), True
     settings = settings_class(**_values(settings_class, command, line))
@@ -165,12 +165,14 @@ class _CommandLine:
 
     Attributes:
         ending: flags after which the process ends.
-        read: preset, config or resume, with what they name.
+        presets: their names, the first first.
+        read: config or resume, with what they name.
         flags: settings, dotted where an option of one is meant, with their values as given.
         bare: words without a flag.
     """
 
     ending: set[str] = field(default_factory=set)
+    presets: list[str] = field(default_factory=list)
     read: dict[str, str] = field(default_factory=dict)
     flags: list[tuple[str, str]] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)
@@ -204,7 +206,9 @@ def _command_line(
             raise UserError(f"--{name} given without a value")
         elif not equals:
             value = left.pop()
-        if name in readable:
+        if name == "preset" and name in readable:
+            line.presets.append(value)
+        elif name in readable:
             line.read[name] = value
         else:
             line.flags.append((name, value))
@@ -212,10 +216,10 @@ def _command_line(
 
 
 def _values(settings_class: type, command: str, line: _CommandLine) -> dict[str, Any]:
-    """Returns the value of each setting that is given, by its name: of the preset, the file, the flags, the words."""
+    """Returns the value of each setting that is given, by its name: of presets, the file, the flags, the words."""
     values: dict[str, Any] = {}
-    if "preset" in line.read:
-        values |= _of_file(settings_class, preset_file(command, line.read["preset"]))
+    for preset in line.presets:
+        values |= _of_file(settings_class, preset_file(command, preset))
     if "config" in line.read:
         values |= _of_file(settings_class, Path(line.read["config"]).expanduser())
     words = positional_names(settings_class)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grid
 import pytest
+import yaml
 
 from envise_tf.errors import UserError
 
@@ -51,15 +52,24 @@ def test_a_file_that_is_no_grid_is_refused(tmp_path, old, new, message):
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_shipped_grids_name_settings_and_objectives_that_there_are(path, tmp_path):
     from envise_tf.runs.job import found_objectives
-    from envise_tf.settings import TrainSettings, parsed
+    from envise_tf.settings import TrainSettings, parsed, preset_file
 
     for number, cell in enumerate(grid.cells_of(grid.loaded(path))):
-        settings = dict(cell.settings)
-        words = ["--preset", settings.pop("preset")]
+        words = [word for preset in cell.presets for word in ("--preset", preset)]
         config = tmp_path / f"{number}.yaml"
-        config.write_text(json.dumps(settings))
+        config.write_text(json.dumps(cell.settings))
         found, _ = parsed(TrainSettings, "train", "", [*words, "--config", str(config)])
-        assert set(found_objectives(found)) == set(settings["objectives"])
+        assert found_objectives(found)
+        if path.stem == "objectives":
+            assert found.objectives == yaml.safe_load(preset_file("train", cell.presets[-1]).read_text())["objectives"]
+
+
+def test_the_preset_of_a_kind_is_laid_over_the_common_one(tmp_path):
+    text = SMALL.replace("{objectives: {hard_label: {weight: 1.0}}}", "{preset: oskd, window: 128}")
+    *_, cell = grid.cells_of(grid.loaded(written(tmp_path, text)))
+    assert cell.presets == ["digits", "oskd"]
+    assert (cell.settings["window"], cell.settings["windows"]) == (128, 1)
+    assert "preset" not in cell.settings
 
 
 @pytest.mark.slow

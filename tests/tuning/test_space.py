@@ -180,7 +180,8 @@ def test_random_trials_of_shipped_spaces_are_trainings(name, tmp_path):
 @pytest.mark.slow
 def test_shipped_spaces_fit_the_presets():
     for name in preset_names("train"):
-        load_space("distillation").check(preset(name))
+        if preset(name).source is not None:  # others are laid over one that has
+            load_space("distillation").check(preset(name))
     load_space("full").check(dataclasses.replace(preset("cifar100-zoo"), student_init="scratch"))
 
 
