@@ -1,8 +1,8 @@
-"""python benchmarks/step_cost.py: what the attention triplet adds to a step, and whether images come fast enough.
+"""python benchmarks/step_cost.py: what each objective adds to a step, and whether images come fast enough.
 
-Two ratios, each of things measured in turn in one process on CIFAR-100 (TFDS_DATA_DIR or --data_dir):
+Ratios of steps measured in turn in one process, on the images of a preset of train:
 
-- attention: a step with soft label and attention triplet over a step with the soft label alone;
+- objectives: a step with each objective's preset over a step with the soft label alone;
 - input: training on the stream over training on one batch kept in memory. 1.0 means that the input pipeline never
   lets the networks wait.
 
@@ -15,71 +15,99 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from envise_tf import progress
 from envise_tf.distillation import training
+from envise_tf.distillation.adam import adam_for
 from envise_tf.distillation.distiller import Distiller
-from envise_tf.distillation.objectives import objective
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student
 from envise_tf.run import provenance
-from envise_tf.runs.job import found_job
-from envise_tf.settings import TrainSettings, parsed
+from envise_tf.runs.job import Job, found_job, found_objectives, learned_classes
+from envise_tf.settings import TrainSettings, parsed, preset_names
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
+Step = Callable[[Iterator[tf.Tensor]], object]
+
+PLAIN = "soft-label"
+WITH_ATTENTION = "attention-triplet"
 WARM_UP = 3
+WANTED = 1.5
 
 
 def main() -> None:
-    """Measures both ratios and writes them."""
+    """Measures the ratios and writes them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--preset", default="cifar100-zoo", help="of train, whose images, networks and batches are taken"
+    )
     parser.add_argument("--data_dir")
+    parser.add_argument("--objectives", nargs="+", default=objective_presets(), help="presets that are laid over it")
     parser.add_argument("--steps", type=int, default=20, help="steps in a row of each kind")
     parser.add_argument("--rounds", type=int, default=7, help="how often the kinds take turns")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"), help="the JSON")
     flags = parser.parse_args()
-    words = ["--preset", "cifar100-zoo", *(["--data_dir", flags.data_dir] if flags.data_dir else [])]
-    settings, _ = parsed(TrainSettings, "train", "", words)
-    job = found_job(settings)
-    training.prepare(settings.seed)
-    stream = iter(job.stream.batches(Augmentation(settings.flip, settings.shift, settings.cutout)))
+    names = dict.fromkeys([PLAIN, WITH_ATTENTION, *flags.objectives])
+    settings = {name: settings_of(flags.preset, name, flags.data_dir) for name in names}
+    job = found_job(settings[PLAIN])
+    training.prepare(0)
+    stream = iter(job.stream.batches(Augmentation(settings[PLAIN].flip, settings[PLAIN].shift)))
     kept = iter(tf.data.Dataset.from_tensors(next(stream)).repeat())
-    plain = _step(job.teacher.model, settings, ["soft_label"])
-    attentive = _step(job.teacher.model, settings, ["soft_label", "attention_triplet"])
-    kinds = {"soft label, kept batch": (plain, kept), "attention, kept batch": (attentive, kept)}
-    kinds["attention, stream"] = (attentive, stream)
-    seconds = {name: [] for name in kinds}
-    for step, images in kinds.values():
-        _seconds(step, images, WARM_UP)
-    for _ in range(flags.rounds):
-        for name, (step, images) in kinds.items():
-            seconds[name].append(_seconds(step, images, flags.steps) / flags.steps)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    kinds: dict[str, tuple[Step, Iterator[tf.Tensor]]] = {name: (step_of(job, settings[name]), kept) for name in names}
+    kinds["stream"] = (kinds[WITH_ATTENTION][0], stream)
+    medians = median_seconds(kinds, flags.rounds, flags.steps)
     result = {
-        "attention_ratio": medians["attention, kept batch"] / medians["soft label, kept batch"],
-        "input_ratio": medians["attention, stream"] / medians["attention, kept batch"],
+        "objectives": {name: medians[name] / medians[PLAIN] for name in names},
+        "input_ratio": medians["stream"] / medians[WITH_ATTENTION],
         "milliseconds_a_step": {name: round(1000 * value, 1) for name, value in medians.items()},
-        "batch_size": settings.batch_size,
+        "batch_size": settings[PLAIN].batch_size,
         "steps": flags.steps,
         "rounds": flags.rounds,
         "command": f"python benchmarks/step_cost.py --steps {flags.steps} --rounds {flags.rounds}",
         **provenance(),
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"a step with attention / without: {result['attention_ratio']:.3f}   (wanted: at most 1.25)")
+    flags.out.write_text(json.dumps(result, indent=2) + "\n")
+    for name, ratio in result["objectives"].items():
+        print(f"{name:26} {ratio:.3f}   (wanted: at most {WANTED})")
     print(f"a step on the stream / on a kept batch: {result['input_ratio']:.3f}")
 
 
-def _step(teacher: tf.keras.Model, settings: TrainSettings, names: list[str]) -> tf.types.experimental.Callable:
-    """Returns the compiled training function of a new student with these objectives."""
-    student = residual_student(32, 20, settings.widths, settings.blocks)
-    distiller = Distiller(student, teacher, range(20), {name: objective(name, {}) for name in names})
-    distiller.compile()
+def objective_presets() -> list[str]:
+    """Returns the presets of train that are laid over another one, for they name no images."""
+    settings = {name: parsed(TrainSettings, "train", "", ["--preset", name])[0] for name in preset_names("train")}
+    return [name for name, of in settings.items() if of.source is None]
+
+
+def settings_of(preset: str, objective: str, data_dir: str | None) -> TrainSettings:
+    """Returns the settings of a preset with those of an objective's preset laid over it."""
+    words = ["--preset", preset, "--preset", objective, "--classes", "pinned"]
+    return parsed(TrainSettings, "train", "", [*words, *(["--data_dir", data_dir] if data_dir else [])])[0]
+
+
+def step_of(job: Job, settings: TrainSettings) -> Step:
+    """Returns the compiled training function of a new student."""
+    classes = learned_classes(job, None)
+    student = residual_student(job.size, len(classes), settings.widths, settings.blocks)
+    distiller = Distiller(student, job.teacher.model, classes, found_objectives(settings))
+    distiller.compile(adam_for(distiller, settings.learning_rate))
     return distiller.make_train_function()
 
 
-def _seconds(step: tf.types.experimental.Callable, images: Iterator[tf.Tensor], steps: int) -> float:
+def median_seconds(kinds: dict[str, tuple[Step, Iterator[tf.Tensor]]], rounds: int, steps: int) -> dict[str, float]:
+    """Returns the median seconds of a step of each kind, which take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for step, images in progress.track(list(kinds.values()), "tracing"):
+        _seconds(step, images, WARM_UP)
+    for _ in progress.track(range(rounds), "rounds"):
+        for name, (step, images) in kinds.items():
+            seconds[name].append(_seconds(step, images, steps) / steps)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _seconds(step: Step, images: Iterator[tf.Tensor], steps: int) -> float:
     began = time.perf_counter()
     for _ in range(steps):
         step(images)
