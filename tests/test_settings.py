@@ -133,6 +133,7 @@ def test_a_wrong_word_is_named_in_one_line(words, named):
         (["--min_share", "1"], "--min_share 1 given: expected at least 0 and less than 1"),
         (["--held_back", "1"], "--held_back 1 given: expected at least 2"),
         (["--image_size", "0"], "--image_size 0 given: expected 8 to 4096"),
+        (["--windows", "!!timestamp x"], "--windows !!timestamp x given: expected a whole number"),
         (["--widths", "[32,0]"], "--widths [32,0] given: expected at least 1"),
         (["--widths", "wide"], "--widths wide given: expected a list of whole numbers, such as [32,64] or auto"),
         (["--blocks", "[]"], "--blocks [] given: expected at least one number"),

@@ -143,7 +143,8 @@ def checked_value(settings_class: type, name: str, given: Any, told: str) -> Any
     hint = hints(settings_class)[name]
     try:
         value = _converter(settings_class, name).parse_object({name: given})[name]
-    except (ArgumentError, ArithmeticError, TypeError, ValueError, KeyError, RecursionError):
+    except (ArgumentError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
+        # All but the first are PyYAML's: of numbers, times and aliases that there are not.
         raise UserError(f"{told} expected {_expected(hint)}") from None
     if value is None and type(None) not in get_args(hint):
         raise UserError(f"{told} expected {_expected(hint)}")
