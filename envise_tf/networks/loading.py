@@ -38,8 +38,18 @@ class Classifier:
     labelled: LabelledLogits | None = None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Returns logits or probabilities, float32 (n, classes), of uint8 images (n, height, width, 3)."""
-        return self._traced(images)
+        """Returns logits or probabilities, float32 (n, classes), of uint8 images (n, height, width, 3).
+
+        Raises:
+            UserError: some are no numbers.
+        """
+        outputs = self._traced(images)
+        if not np.isfinite(outputs).all():
+            raise UserError(
+                f"the teacher's outputs are no numbers on {np.sum(~np.isfinite(outputs).all(axis=1))} of {len(outputs)} "
+                "images: expected scores of classes; look for weights that are too large, or give it its --teacher_range"
+            )
+        return outputs
 
     @functools.cached_property
     def _traced(self) -> Callable[[np.ndarray], np.ndarray]:

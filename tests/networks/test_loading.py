@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.networks.loading import load_teacher
+from envise_tf.networks.loading import as_classifier, load_teacher
 from envise_tf.networks.normalisation import Normalisation
 
 layers = tf.keras.layers
@@ -189,3 +189,12 @@ def test_a_network_with_a_weight_that_is_no_number_is_refused(tmp_path, value):
     model.set_weights(weights)
     model.save(tmp_path / "teacher.keras")
     assert "has weights that are no numbers, in dense" in refusal(str(tmp_path / "teacher.keras"))
+
+
+def test_answers_that_are_no_numbers_are_refused_with_how_many_there_are():
+    images = layers.Input((4, 4, 3))
+    model = tf.keras.Model(images, layers.Dense(2)(layers.Flatten()(images)))
+    model.set_weights([np.full((48, 2), 3e37), np.zeros(2)])  # finite, and too large for sums of bright pixels
+    shown = np.stack([np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)])
+    with pytest.raises(UserError, match="outputs are no numbers on 1 of 2 images"):
+        as_classifier(model, "large.keras")(shown)
