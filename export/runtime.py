@@ -115,8 +115,9 @@ class TfliteNetwork:
         with _refusals(name):
             self._interpreter = interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
+            # Names of tensors that are no text are refused here.
+            taken, given = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()
         self._name = name
-        taken, given = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()
         self._input_index: int = taken["index"]
         self._output_indices: list[int] = [output["index"] for output in given]
         self.input = _spec(taken)

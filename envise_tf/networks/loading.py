@@ -45,9 +45,10 @@ class Classifier:
         """
         outputs = self._traced(images)
         if not np.isfinite(outputs).all():
+            wrong = np.sum(~np.isfinite(outputs).all(axis=1))
             raise UserError(
-                f"the teacher's outputs are no numbers on {np.sum(~np.isfinite(outputs).all(axis=1))} of {len(outputs)} "
-                "images: expected scores of classes; look for weights that are too large, or give it its --teacher_range"
+                f"the teacher's outputs are no numbers on {wrong} of {len(outputs)} images: expected scores of "
+                "classes; look for weights that are too large, or give it its --teacher_range"
             )
         return outputs
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_bundle import CLASSES, NAMES, changed, flatbuffers, networks, python, replaced, small_bundle, varied_images
+from tensorflow.lite.python import schema_py_generated as schema
 from thresholds import widest_gap
 
 from envise_tf.errors import UserError
@@ -294,6 +295,14 @@ def test_a_cut_flatbuffer_with_a_right_checksum_does_not_end_the_process(bundle,
     for length in (1, 4, 8, 64, len(whole) // 2, len(whole) - 100):
         replaced(bundle, name, whole[:length])
         assert "is no whole TensorFlow Lite model" in message(lambda: Cascade.load(bundle, builtin))
+
+
+def test_names_of_tensors_that_are_no_text_are_refused_in_one_line(bundle):
+    whole = flatbuffers()["student_builtin"]
+    graph = schema.ModelT.InitFromObj(schema.Model.GetRootAs(whole, 0)).subgraphs[0]
+    name = graph.tensors[graph.inputs[0]].name
+    replaced(bundle, "student_builtin", whole.replace(name, b"\xff" * len(name)))
+    assert "the interpreter refuses" in message(lambda: Cascade.load(bundle, builtin=True))
 
 
 def test_a_cut_teacher_is_told_at_the_first_deferral(bundle):
