@@ -4,7 +4,8 @@ The interpreters of TensorFlow Lite and of Larq Compute Engine follow the offset
 lead out of it: a file cut short ends the process. A flatbuffer is a tree of tables. Where a table begins stands how
 far back its vtable lies, and the vtable says how long the table is and where each field is in it; strings, vectors and
 further tables are offsets in fields [FlatBuffers internals]. The walk here follows every offset that an interpreter
-follows, by TensorFlow Lite's schema (version 3), and asks of each thing whether it lies inside the file.
+follows, by TensorFlow Lite's schema (version 3), and asks of each thing whether it lies inside the file, and of each
+number of a tensor whether there is such a tensor.
 
 It guards against damage, as the checksum of the manifest does before it. It is no guard against a file made to deceive.
 """
@@ -26,6 +27,13 @@ class _Numbers:
     """A vector of numbers, or of characters, of so many bytes each."""
 
     bytes_each: int
+
+
+@dataclass(frozen=True)
+class _Indices:
+    """A vector of numbers of tensors of the subgraph, from `least`: -1 stands for a tensor that is left out."""
+
+    least: int
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,8 @@ _QUANTIZATION = _Table({0: _INTS, 1: _INTS, 2: _INTS, 3: _LONGS, 5: _UNKNOWN})
 _TENSOR = _Table({0: _INTS, 3: _TEXT, 4: _QUANTIZATION, 6: _UNKNOWN, 7: _INTS})
 _RESHAPE, _SQUEEZE = 17, 30
 _OPTIONS = _Options(3, {_RESHAPE: _Table({0: _INTS}), _SQUEEZE: _Table({0: _INTS})})
-_OPERATOR = _Table({1: _INTS, 2: _INTS, 4: _OPTIONS, 5: _BYTES, 7: _BYTES, 8: _INTS, 12: _UNKNOWN})
-_SUBGRAPH = _Table({0: _Tables(_TENSOR), 1: _INTS, 2: _INTS, 3: _Tables(_OPERATOR), 4: _TEXT})
+_OPERATOR = _Table({1: _Indices(-1), 2: _Indices(0), 4: _OPTIONS, 5: _BYTES, 7: _BYTES, 8: _INTS, 12: _UNKNOWN})
+_SUBGRAPH = _Table({0: _Tables(_TENSOR), 1: _Indices(0), 2: _Indices(0), 3: _Tables(_OPERATOR), 4: _TEXT})
 _TENSOR_NAMES = _Tables(_Table({0: _TEXT}))
 _MODEL = _Table(
     {
@@ -99,7 +107,10 @@ class _Broken(Exception):  # noqa: N818 - becomes a UserError, with the file's n
 
 @dataclass(frozen=True)
 class _Walk:
-    """Follows offsets from the root; every position is in bytes from the start of the file."""
+    """Follows offsets from the root; every position is in bytes from the start of the file.
+
+    `tensors` is how many there are in the subgraph that is being walked.
+    """
 
     content: bytes
 
@@ -108,20 +119,23 @@ class _Walk:
             raise _Broken(f"expected {_IDENTIFIER.decode()} at byte 4")
         self._visit(0, _MODEL)
 
-    def _visit(self, at: int, what: Any) -> None:
+    def _visit(self, at: int, what: Any, tensors: int = 0) -> None:
         """Checks what the offset at a position leads to."""
         target = at + self._number("<I", at)
         if isinstance(what, _Table):
-            self._table(target, what)
+            self._table(target, what, tensors)
             return
         count = self._number("<I", target)
-        each = 4 if isinstance(what, _Tables) else what.bytes_each
-        self._bytes(target + 4, count * each)
-        if isinstance(what, _Tables):
+        content = self._bytes(target + 4, count * (what.bytes_each if isinstance(what, _Numbers) else 4))
+        if isinstance(what, _Indices):
+            numbers = struct.unpack(f"<{count}i", content)
+            if count and not (what.least <= min(numbers) and max(numbers) < tensors):
+                raise _Broken(f"the numbers at byte {target + 4} name tensors that there are not")
+        elif isinstance(what, _Tables):
             for index in range(count):
-                self._visit(target + 4 + 4 * index, what.each)
+                self._visit(target + 4 + 4 * index, what.each, tensors)
 
-    def _table(self, at: int, table: _Table) -> None:
+    def _table(self, at: int, table: _Table, tensors: int) -> None:
         vtable = at - self._number("<i", at)
         entries = self._number("<H", vtable) // 2 - 2
         size = self._number("<H", vtable + 2)
@@ -129,13 +143,15 @@ class _Walk:
         starts = struct.unpack(f"<{max(entries, 0)}H", self._bytes(vtable + 4, 2 * max(entries, 0)))
         if max(starts, default=0) >= max(size, 1):
             raise _Broken(f"the table at byte {at} has a field outside of it")
+        if table is _SUBGRAPH and starts and starts[0]:
+            tensors = self._number("<I", at + starts[0] + self._number("<I", at + starts[0]))
         for field, what in table.fields.items():
             if field < len(starts) and starts[field]:
                 if isinstance(what, _Options):
                     type_start = starts[what.type_field]
                     kind = self._number("<B", at + type_start) if type_start else 0
                     what = what.kinds.get(kind, _UNKNOWN)
-                self._visit(at + starts[field], what)
+                self._visit(at + starts[field], what, tensors)
 
     def _number(self, form: str, at: int) -> int:
         return struct.unpack(form, self._bytes(at, struct.calcsize(form)))[0]

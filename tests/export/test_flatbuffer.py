@@ -1,7 +1,9 @@
 import struct
 
 import pytest
+from flatbuffers import builder as flatbuffer_builder
 from small_bundle import flatbuffers
+from tensorflow.lite.python import schema_py_generated as schema
 
 from envise_tf.errors import UserError
 from envise_tf.export.flatbuffer import check_flatbuffer
@@ -16,6 +18,20 @@ def test_a_whole_flatbuffer_passes_and_one_cut_anywhere_does_not(name):
     for length in [*range(0, len(content), 37), *range(len(content) - 40, len(content))]:
         with pytest.raises(UserError, match=rf"^{name} \({length} bytes\) is no whole TensorFlow Lite model: "):
             check_flatbuffer(content[:length], name)
+
+
+@pytest.mark.parametrize(
+    ("place", "number"), [("inputs", -2), ("inputs", 10_000), ("outputs", -1), ("outputs", 10_000), ("graph", -1)]
+)
+def test_tensors_that_there_are_not_are_refused(place, number):
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffers()["student"], 0))
+    graph = model.subgraphs[0]
+    of, named = (graph, "outputs") if place == "graph" else (graph.operators[-1], place)
+    setattr(of, named, [number, *getattr(of, named)[1:]])
+    builder = flatbuffer_builder.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(UserError, match=r"the numbers at byte \d+ name tensors that there are not"):
+        check_flatbuffer(bytes(builder.Output()), "x")
 
 
 def test_what_is_no_flatbuffer_is_told():
