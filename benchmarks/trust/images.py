@@ -299,7 +299,7 @@ def _progressive(random: np.random.Generator, picture: Image.Image) -> Made:
 def _named(random: np.random.Generator, picture: Image.Image) -> Made:
     """A name that is no UTF-8, of two lines, as long as a file system allows, or like a flag, mark-up or a pattern."""
     foreign = os.fsdecode(bytes(int(code) for code in random.integers(128, 256, 20)))
-    names = (foreign, "a\nb", '"a",b', "x" * 251, "--out", "[bold]a[/bold]", "*", "a;b", "\u202egnp", " ", "é\u0301")
+    names = (foreign, "a\nb", '"a",b', "x" * 251, "--out", "[bold]a[\\bold]", "*", "a;b", "\u202egnp", " ", "é\u0301")
     return Made(_encoded(picture, "PNG"), picture, f"{names[random.integers(len(names))]}.png")
 
 

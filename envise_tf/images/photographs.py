@@ -21,8 +21,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 MOST_PIXELS = 120_000_000
-"""In an image that is decoded, so that a phone's 108 megapixels are read. Each takes up to 16 bytes meanwhile, and some
-kilobytes of a file can hold any number of them."""
+"""In an image that is decoded, so that a phone's 108 megapixels are read; half as many where some are transparent, as
+these take twice the memory. Some kilobytes of a file can hold any number of them."""
 
 MOST_BYTES = 2**28
 """In a file that is read."""
@@ -55,8 +55,9 @@ def decoded_square(content: bytes, size: int) -> np.ndarray:
     """
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise OSError(f"of {image.width} x {image.height} pixels, expected at most {MOST_PIXELS} in all")
+            most = MOST_PIXELS // (2 if image.has_transparency_data else 1)
+            if image.width * image.height > most:
+                raise OSError(f"of {image.width} x {image.height} pixels, expected at most {most} in all")
             ImageOps.exif_transpose(image, in_place=True)
             return central_square(_as_rgb(image), size)
     except UnidentifiedImageError:  # which would name an object in memory
@@ -110,5 +111,6 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
+        # Pillow's convert copies an image that is RGBA already.
+        image = Image.alpha_composite(white, image if image.mode == "RGBA" else image.convert("RGBA"))
     return image if image.mode == "RGB" else image.convert("RGB")

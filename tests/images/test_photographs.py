@@ -80,10 +80,11 @@ def test_tensorflow_is_not_imported():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_more_pixels_than_memory_is_for_are_refused_before_they_are_decoded():
-    header = b"IHDR" + struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
+@pytest.mark.parametrize(("side", "colour_type", "most"), [(12_000, 2, 120_000_000), (9_000, 6, 60_000_000)])
+def test_more_pixels_than_memory_is_for_are_refused_before_they_are_decoded(side, colour_type, most):
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, colour_type, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    with pytest.raises(OSError, match="of 12000 x 12000 pixels, expected at most 120000000 in all"):
+    with pytest.raises(OSError, match=f"of {side} x {side} pixels, expected at most {most} in all"):
         decoded_square(content + encoded(Image.new("RGB", (8, 8)))[33:], 8)
 
 
