@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ from envise_tf.networks.macs import macs
 from envise_tf.networks.tracing import traced_function
 from envise_tf.report.axes import colours_of
 from envise_tf.run import provenance
-from envise_tf.runs.finished import SCORE_FILE, FinishedRun, load_run, networks_of
+from envise_tf.runs.finished import SCORE_FILE, FinishedRun, Networks, load_run, networks_of
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
@@ -127,21 +128,23 @@ CHOICES = {
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A run, what its networks say of held-back images, and the examination of its test images.
+    """A run, ready to be asked.
 
     Attributes:
         name: kind of student, as the folder of a grid's cell is called, or that of the run.
         finished: the run.
+        networks: both of the run.
         examiner: of its test images.
         scores: by what they are called here, fitted.
     """
 
     name: str
     finished: FinishedRun
+    networks: Networks
     examiner: Examiner
     scores: dict[str, OutlierScore]
 
-    @property
+    @functools.cached_property
     def teacher_flops(self) -> float:
         return macs(self.finished.job.teacher.model).flops
 
@@ -157,12 +160,13 @@ def opened(folder: Path) -> Opened:
         raise UserError(f"{folder} has no score yet: python -m envise_tf.evaluate {folder}")
     scores = {"own score": load_score(folder / SCORE_FILE), "largest probability": outlier_score("msp")}
     name = folder.parent.name if folder.name.isdigit() else folder.name
-    return Opened(name, finished, Examiner(finished, networks_of(finished), scores), scores)
+    networks = networks_of(finished)
+    return Opened(name, finished, networks, Examiner(finished, networks, scores), scores)
 
 
 def students(run: Opened, examination: Examination) -> list[Contender]:
     """Returns a run's student with each of its scores."""
-    job, networks = run.finished.job, networks_of(run.finished)
+    job, networks = run.finished.job, run.networks
     images = progress.track(job.promising_images(BATCH).as_numpy_iterator(), "held-back images")
     promising = answers_on(images, networks.student, networks.teacher, run.finished.teacher_classes)
     flops = macs(run.finished.student).flops

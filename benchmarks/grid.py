@@ -83,6 +83,11 @@ class Cell:
     def __str__(self) -> str:
         return f"{self.scenario}, {self.kind}, seed {self.seed}"
 
+    @property
+    def words(self) -> list[str]:
+        """The words of train that name its presets."""
+        return [word for preset in self.presets for word in ("--preset", preset)]
+
     def run(self, folder: Path) -> Path:
         """Returns the folder of its run, inside that of the grid."""
         return folder / self.scenario / self.kind.replace(" ", "-") / str(self.seed)
@@ -147,14 +152,14 @@ def is_finished(run: Path) -> bool:
 def trained(cell: Cell, run: Path) -> str | None:
     """Trains and evaluates a cell, from where it was left; returns None, or why it failed."""
     run.parent.mkdir(parents=True, exist_ok=True)
-    words = [word for preset in cell.presets for word in ("--preset", preset)]
+    words = cell.words
     if (run / "settings.yaml").exists():
         words = ["--resume", str(run)]
     else:
         asked = run.with_suffix(".yaml")
         with whole(asked) as path:
             path.write_text(yaml.safe_dump(cell.settings))
-        words += ["--config", str(asked), "--out", str(run)]
+        words = [*words, "--config", str(asked), "--out", str(run)]
     with run.with_suffix(".txt").open("a") as output:
         command = [sys.executable, "-m", "envise_tf.train", *words]
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)

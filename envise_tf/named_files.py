@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _MOST_VALUES = 100_000
 """In one file: some lines with aliases of aliases can stand for billions."""
 
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What PyYAML raises: its own, and of days, times and numbers that there are not and too deep a nesting the others."""
+
 
 def shipped_texts(folder: Traversable) -> dict[str, str]:
     """Returns the text of each YAML file in a folder of the package, by its name without the ending."""
@@ -85,8 +88,7 @@ def parsed_yaml(text: str, told: str, expected: str) -> Any:
     try:
         content = yaml.safe_load(text)
         is_small = _size(content, {}) <= _MOST_VALUES
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        # PyYAML lets the last five through: of days and numbers that there are not, and from too deep a nesting.
+    except YAML_ERRORS as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{told} is not YAML{place}: expected {expected}") from error

@@ -16,7 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 
 from envise_tf import __version__
 from envise_tf.errors import UserError, nearest_names, shown
-from envise_tf.named_files import parsed_yaml, read_text
+from envise_tf.named_files import YAML_ERRORS, parsed_yaml, read_text
 from envise_tf.permissions import allow_code
 from envise_tf.settings.help import choices, help_text, plain, positional_names, usage_of, words_beside
 from envise_tf.settings.ranges import hints, require_in_range
@@ -143,8 +143,7 @@ def checked_value(settings_class: type, name: str, given: Any, told: str) -> Any
     hint = hints(settings_class)[name]
     try:
         value = _converter(settings_class, name).parse_object({name: given})[name]
-    except (ArgumentError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError):
-        # All but the first are PyYAML's: of numbers, times and aliases that there are not.
+    except (ArgumentError, ArithmeticError, *YAML_ERRORS):
         raise UserError(f"{told} expected {_expected(hint)}") from None
     if value is None and type(None) not in get_args(hint):
         raise UserError(f"{told} expected {_expected(hint)}")

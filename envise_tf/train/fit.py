@@ -160,13 +160,13 @@ def student_figures(
     }
 
 
-def _new_student(settings: TrainSettings, size: int, classes: int) -> tf.keras.Model:
-    return residual_student(size, classes, **_shape(settings))
+def _new_student(settings: TrainSettings, size: int, classes: int, real_kernels: bool = False) -> tf.keras.Model:
+    return residual_student(size, classes, **_shape(settings), real_kernels=real_kernels)
 
 
 def _with_real_kernels(settings: TrainSettings, student: tf.keras.Model) -> tf.keras.Model:
     size, classes = student.input_shape[1], student.output_shape[-1]
-    other = residual_student(size, classes, **_shape(settings), real_kernels=True)
+    other = _new_student(settings, size, classes, real_kernels=True)
     other.set_weights(student.get_weights())
     return other
 
