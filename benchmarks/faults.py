@@ -101,8 +101,8 @@ SUBJECTS = {
     "tuning": Subject(
         "envise_tf.tuning.__main__",
         [
-            *(*_TRAIN[:-2], "--classes", "pinned", "--held_back", "64", "--faithful", "0.5", "--trials", "3"),
-            *("--space", "{work}/space.yaml", "--out", "{run}"),
+            *(*_TRAIN[:-2], "--classes", "pinned", "--held_back", "64", "--faithful", "0.5", "--trials", "2"),
+            *("--windows", "1", "--space", "{work}/space.yaml", "--out", "{run}"),
         ],
         None,
     ),

@@ -6,11 +6,14 @@ not have.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops
+
+_OF_CUSTOM_GRADIENTS = "CustomGradient-"
 
 
 def traced_function(function: Callable[..., Any], *examples: tf.Tensor) -> Callable[..., Any]:
@@ -29,3 +32,25 @@ def traced(model: tf.keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a model of one input and one output, in inference mode, as a function from array to array."""
     run = traced_function(lambda images: model(images, training=False), model.inputs[0])
     return lambda images: run(images).numpy()
+
+
+def custom_gradients() -> frozenset[str]:
+    """Returns the names under which TensorFlow has registered gradients: one for each sign in each graph."""
+    return frozenset(name for name in ops.gradient_registry.list() if name.startswith(_OF_CUSTOM_GRADIENTS))
+
+
+def forget_networks(kept: Collection[str]) -> None:
+    """Lets go of what TensorFlow would keep for good of each network that is no longer used, some megabytes.
+
+    A gradient that tf.custom_gradient registers holds the graph in which it was traced, and so the network; it is
+    looked up only where a function that has been traced already is differentiated, which none of ours is. The cache of
+    kernels holds one for each traced function that was called. Networks in use are not harmed. Keras begins anew to
+    count names.
+
+    Args:
+        kept: `custom_gradients()` as they were before the first network of this kind was built: somebody's teacher may
+            be such a function.
+    """
+    for name in custom_gradients().difference(kept):
+        del ops.gradient_registry._registry[name]  # TensorFlow has no other way to take one off
+    tf.keras.backend.clear_session()
