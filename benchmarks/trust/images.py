@@ -198,7 +198,7 @@ def _claimed_jpeg(random: np.random.Generator, picture: Image.Image) -> Made:
 
 def _bomb(random: np.random.Generator, picture: Image.Image) -> Made:
     """Few bytes that are truly as many pixels as they claim, of any depth, some of them half transparent."""
-    width, height = (int(side) for side in random.integers(3000, 13400, 2))
+    width, height = (int(300 * 45 ** random.random()) for _ in range(2))
     colour_type, channels = ((0, 1), (2, 3), (6, 4), (4, 2))[random.integers(4)]
     depth = int(random.choice([8, 16]))
     row = b"\0" + b"\x80" * (width * channels * depth // 8)
