@@ -4,6 +4,8 @@
 # make package build the wheel and the sdist, check them, write a bill of materials (CycloneDX) beside them, and try the
 #              wheel in an environment of its own: train, export, verify, in some five minutes; with another Python:
 #              make package PYTHON=python3.12
+# make sign    sign the wheel, the sdist and the bill in dist/ with an OpenPGP key: make sign KEY=somebody@example.org
+# make audit   ask PyPI whether a pinned version has a known weakness; needs the internet
 # make docs    set up .venv and build the guide and the reference: build/docs/index.html
 # make android set up .venv, and build and test the Kotlin library in export/android: its AAR lies then in
 #              export/android/envise-android/target; needs Maven and a JDK from 17 on
@@ -14,7 +16,7 @@ BIN = .venv/bin
 TYPED = .venv/typed/envise_tf
 PACKAGE = build/package
 
-.PHONY: train test fast lint docs package android typed
+.PHONY: train test fast lint docs package sign audit android typed
 
 train: .venv/installed
 	$(BIN)/python -m envise_tf.train --preset digits
@@ -45,6 +47,17 @@ package:
 	$(PACKAGE)/tools/bin/python benchmarks/bill_of_materials.py $(PACKAGE)/report.json dist/*.whl
 	cd $(PACKAGE) && installed/bin/envise train --preset digits --windows 1 --out run
 	cd $(PACKAGE) && installed/bin/envise export run --out bundle && installed/bin/envise export.verify bundle
+
+sign:
+	@[ -n '$(KEY)' ] || { echo 'error: no key given: expected make sign KEY=somebody@example.org, an OpenPGP key of yours' >&2; exit 2; }
+	for file in dist/*.whl dist/*.tar.gz dist/*.cdx.json; do \
+	    gpg --batch --yes --armor --local-user '$(KEY)' --detach-sign "$$file" || exit; done
+
+# --strict: what PyPI did not answer about is no package without a weakness.
+audit:
+	rm -rf $(PACKAGE)/audit && $(PYTHON) -m venv $(PACKAGE)/audit
+	$(PACKAGE)/audit/bin/python -m pip install --quiet pip-audit
+	$(PACKAGE)/audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 # Bundles are written by Python, then Maven builds, tests and packs; what make test skips without Maven fails here.
 android: .venv/installed

@@ -1,9 +1,11 @@
 """The wheel and the sdist: built from a copy of the tree, and looked into."""
 
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -90,3 +92,30 @@ def test_every_extra_is_in_the_table_of_the_guide(wheel):
 def test_the_command_is_installed(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "envise = envise_tf.cli:main" in wheel.read(name).decode()
+
+
+def test_what_was_built_can_be_signed(tmp_path):
+    if shutil.which("gpg") is None:
+        pytest.skip("gpg is not installed")
+    home = tempfile.mkdtemp()  # a short name: the agent's socket lies in it
+    dist = tmp_path / "dist"
+    dist.mkdir()
+    for name in ("a.whl", "a.tar.gz", "a.cdx.json"):
+        (dist / name).write_text(name)
+    environment = {**os.environ, "GNUPGHOME": home}
+
+    def run(*words):
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    try:
+        key = ("--batch", "--passphrase", "", "--quick-generate-key", "somebody@example.org")
+        assert run("gpg", *key).returncode == 0
+        assert run("make", "-f", str(ROOT / "Makefile"), "sign", "KEY=somebody@example.org").returncode == 0
+        for name in ("a.whl", "a.tar.gz", "a.cdx.json"):
+            assert run("gpg", "--verify", f"dist/{name}.asc", f"dist/{name}").returncode == 0
+        (dist / "a.whl").write_text("another")
+        assert run("gpg", "--verify", "dist/a.whl.asc", "dist/a.whl").returncode != 0
+        assert "expected make sign KEY=" in run("make", "-f", str(ROOT / "Makefile"), "sign").stderr
+    finally:
+        run("gpgconf", "--kill", "gpg-agent")
+        shutil.rmtree(home)
