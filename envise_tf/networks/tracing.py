@@ -6,6 +6,7 @@ not have.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -44,8 +45,8 @@ def forget_networks(kept: Collection[str]) -> None:
 
     A gradient that tf.custom_gradient registers holds the graph in which it was traced, and so the network; it is
     looked up only where a function that has been traced already is differentiated, which none of ours is. The cache of
-    kernels holds one for each traced function that was called. Networks in use are not harmed. Keras begins anew to
-    count names.
+    kernels holds one for each traced function that was called. What is left are circles, which Python would look for
+    late. Networks in use are not harmed. Keras begins anew to count names.
 
     Args:
         kept: `custom_gradients()` as they were before the first network of this kind was built: somebody's teacher may
@@ -54,3 +55,4 @@ def forget_networks(kept: Collection[str]) -> None:
     for name in custom_gradients().difference(kept):
         del ops.gradient_registry._registry[name]  # TensorFlow has no other way to take one off
     tf.keras.backend.clear_session()
+    gc.collect()

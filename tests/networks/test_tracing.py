@@ -62,7 +62,6 @@ def test_networks_that_are_not_used_are_let_go():
     gc.collect()
     assert graph() is not None, "TensorFlow does not keep it any more: forget_networks is not needed"
     forget_networks(kept)
-    gc.collect()
     assert graph() is None
     assert custom_gradients() == kept
 
