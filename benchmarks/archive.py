@@ -27,6 +27,7 @@ from rich.progress import track
 from envise_tf.export.classify import image_paths
 from envise_tf.run import provenance
 
+TARGET = Path(__file__).with_suffix(".json")
 WAYS = {
     "plain loop": ("answers.csv",),
     "1 worker": ("answers.parquet", "--workers", "1"),
@@ -63,7 +64,7 @@ def main() -> None:
         "command": "python benchmarks/archive.py BUNDLE IMAGES",
         **provenance(),
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    TARGET.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result["ways"], indent=2))
 
 
