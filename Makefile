@@ -66,11 +66,12 @@ android: .venv/installed
 typed:
 	rm -rf $(TYPED) && mkdir -p $(TYPED) && ln -s $(CURDIR)/envise_tf/* $(CURDIR)/export $(CURDIR)/tuning $(TYPED)
 
+# Not compiled: Python does that for what is imported, which is little of all that is installed.
 .venv/installed: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[beam,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[beam,dev]'
 	touch $@
 
 .venv/documented: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'
 	touch $@

@@ -44,6 +44,8 @@ CHANGE = 5000
 """Images between two changes of the prior."""
 SAMPLES = 100
 ALLOWED_GROWTH = 0.02
+MEMORY = "4"
+"""MB of images that the stream keeps to train on: full before the warm-up ends, as the default of 64 would not be."""
 _PRIORS = ("{zero: 1, one: 1, two: 1, three: 1, four: 1}", "{five: 1, six: 1, seven: 1, eight: 1, nine: 1}")
 
 Sample = dict[str, float]
@@ -87,7 +89,8 @@ def soaked_stream(images: int, kept: Path) -> Row:
     first_lengths = [min(CHANGE, images - first) for first in range(0, images, CHANGE)]
     lines = [f"- {{prior: {_PRIORS[i % 2]}, images: {length}}}" for i, length in enumerate(first_lengths)]
     phases.write_text("\n".join(["phases:", *lines]) + "\n")
-    words = ["--preset", "digits", "--phases", str(phases), "--checkpoint", "2000", "--out", str(run)]
+    options = ["--checkpoint", "2000", "--memory", MEMORY, "--out", str(run)]
+    words = ["--preset", "digits", "--phases", str(phases), *options]
     if (run / "settings.yaml").exists():
         words = ["--resume", str(run)]
     command = [sys.executable, "-m", "envise_tf.stream", *words]
