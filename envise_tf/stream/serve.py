@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,20 @@ from envise_tf.stream.teacher import StreamTeacher
 
 _AUDITS = 32
 """Audits by which the next distance between audits is decided."""
+
+
+class _Requests(NamedTuple):
+    """What the teacher is asked about n images.
+
+    Attributes:
+        deferred: bool (n,), because the student defers it.
+        audited: bool (n,), though the student is sure.
+        promised: bool (n,), whether the promise covers the answer, whoever gives it.
+    """
+
+    deferred: np.ndarray
+    audited: np.ndarray
+    promised: np.ndarray
 
 
 class Service:
@@ -81,40 +95,48 @@ class Service:
         student, tally, adaptation = self.student, self._journal.tally, self._teacher.adaptation
         said = student.said(images)
         uses = self._background.uses(images)
-        is_open = self._budget.open_for(said.deferred)
-        is_deferred, is_promised = said.deferred & is_open, is_open | ~said.deferred
-        is_audited = self._audited(said.deferred)
-        if self._background.is_training:
-            is_audited |= uses.held_back & ~said.deferred
-        is_audited &= is_open
-        is_asked = is_deferred | is_audited
-        self._tell_of_budget(is_promised)
-        logits = np.zeros((len(images), self._teacher.classes), np.float32)
-        if is_asked.any():
-            logits[is_asked] = self._teacher(images[is_asked])
+        requests = self._requests(said.deferred, uses)
+        self._tell_of_budget(requests.promised)
+        is_asked = requests.deferred | requests.audited
+        logits = self._asked(images, is_asked)
         shown = Shown(images, self._teacher.adapted(logits))
         label = np.where(is_asked, shown.teacher_class, student.classes[said.own_class])
         tally.student += len(images)
-        tally.deferred += int(is_deferred.sum())
-        tally.audited += int(is_audited.sum())
-        audits = student.compared(said, shown.logits[is_audited], is_audited)
+        tally.deferred += int(requests.deferred.sum())
+        tally.audited += int(requests.audited.sum())
+        audits = student.compared(said, shown.logits[requests.audited], requests.audited)
         self._follow(audits)
-        is_foreign = ~np.isin(label[is_deferred], student.classes)
+        is_foreign = ~np.isin(label[requests.deferred], student.classes)
         change = self._change(
             {
                 "deferral": said.deferred,
                 "score": student.outscored(said.score),
                 "foreign": is_foreign,
-                "unlikelihood": unlikelihood(logits[is_deferred], adaptation),
+                "unlikelihood": unlikelihood(logits[requests.deferred], adaptation),
                 "disagreement": ~audits.agrees,
             }
         )
         told, raw = (np.where(is_asked, answers, -1) for answers in (label, logits.argmax(axis=-1)))
-        replies = Replies("serve", label, ~is_asked, is_promised, said.score, told, raw, adaptation)
+        replies = Replies("serve", label, ~is_asked, requests.promised, said.score, told, raw, adaptation)
         if change is not None:
             return replies, change
         asked, avoidable = Shown(images[is_asked], logits[is_asked]), int(np.sum(~is_foreign))
         return replies, self._background.advanced(asked, Uses(*(part[is_asked] for part in uses)), avoidable)
+
+    def _requests(self, deferred: np.ndarray, uses: Uses) -> _Requests:
+        """Returns which images the teacher is asked about, of which the student would defer some."""
+        is_open = self._budget.open_for(deferred)
+        is_audited = self._audited(deferred)
+        if self._background.is_training:
+            is_audited |= uses.held_back & ~deferred
+        return _Requests(deferred & is_open, is_audited & is_open, is_open | ~deferred)
+
+    def _asked(self, images: np.ndarray, is_asked: np.ndarray) -> np.ndarray:
+        """Returns the teacher's logits as it came, zeros where it is not asked: float32 (n, teacher's classes)."""
+        logits = np.zeros((len(images), self._teacher.classes), np.float32)
+        if is_asked.any():
+            logits[is_asked] = self._teacher(images[is_asked])
+        return logits
 
     def _audited(self, deferred: np.ndarray) -> np.ndarray:
         """Returns which images are audited, bool (n,): every n-th of those that the student would answer."""
