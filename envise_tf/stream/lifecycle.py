@@ -25,6 +25,7 @@ import tensorflow as tf
 from envise_tf.deferral.budget import DeferralBudget
 from envise_tf.deferral.serving import ServingStudent
 from envise_tf.networks.students import with_classes
+from envise_tf.networks.tracing import custom_gradients, forget_networks
 from envise_tf.stream.adapt import Adapting
 from envise_tf.stream.background import Background
 from envise_tf.stream.journal import Journal, Replies, State
@@ -79,6 +80,7 @@ class Lifecycle:
         self._past: list[ServingStudent] = []
         self._find = adapting.find
         self._may_reuse = False
+        self._gradients = custom_gradients()
         if generic is not None:
             with_classes(workshop.build(1), generic, [0])  # if it does not fit, that is said before the first image
         self._tries = self._new_tries()
@@ -141,6 +143,7 @@ class Lifecycle:
         return Service(self._serving, student, teacher, self.journal, background, self._budget)
 
     def _adaptation(self) -> Adapting:
+        forget_networks(self._gradients)  # those of the adaptation before, of which a stream has no last one
         past = [] if self._serving.policy == "scratch" else self._past
         self.workshop.teacher.forget()
         trained_on = self.workshop.teacher.adaptation

@@ -37,7 +37,6 @@ from envise_tf.measures.gie import gie
 from envise_tf.networks.loading import Classifier, load_generic, load_teacher, require_generic
 from envise_tf.networks.macs import macs
 from envise_tf.networks.students import residual_student
-from envise_tf.networks.tracing import custom_gradients, forget_networks
 from envise_tf.run import Run, provenance
 from envise_tf.runs.fitting import student_widths
 from envise_tf.runs.names import has_comparable_labels, named_for
@@ -297,10 +296,7 @@ def _workshop(settings: StreamSettings, sight: Sight, size: int) -> Workshop:
     objectives = {name: objective(name, options) for name, options in settings.objectives.items()}
     widths = student_widths(settings, sight.teacher.model, size)
 
-    kept = custom_gradients()
-
     def build(classes: int) -> tf.keras.Model:
-        forget_networks(kept)  # a stream makes students without end
         return residual_student(size, classes, widths, settings.blocks, not settings.twin, settings.block)
 
     teacher = StreamTeacher(sight.teacher, settings.adapt, settings.outlier_rate)

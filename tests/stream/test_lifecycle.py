@@ -14,6 +14,7 @@ from envise_tf.images.holding_back import fingerprints, is_held_back, is_promisi
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.labelled import LabelledLogits
 from envise_tf.networks.loading import Classifier
+from envise_tf.networks.tracing import custom_gradients
 from envise_tf.stream.adapt import earliest_service
 from envise_tf.stream.journal import Replies
 from envise_tf.stream.labelled import LabelledImages
@@ -145,6 +146,19 @@ def test_it_adapts_serves_notices_each_change_and_uses_the_first_student_again(l
     (reused,) = named(events, "reuse")
     assert reused["image"] - second <= 96
     assert reused["classes"] == list(LOW)
+
+
+def test_a_stream_that_changes_without_end_keeps_no_more_of_its_networks(life, teacher):
+    _, images, _, _, saved, folder = life
+    lifecycle = begun(teacher, teacher)
+    lifecycle.restore(read_tree(folder / "serve.npz"))
+    played(lifecycle, images[saved["serve"] :])
+    before, gradients = custom_gradients(), []
+    for number in range(3):
+        _, events = played(lifecycle, stream_of((HIGH, LOW)[number % 2], 512, number, 4000 + 1000 * number))
+        assert named(events, "change")
+        gradients.append(len(custom_gradients() - before))
+    assert max(gradients) <= 1, "of the last adaptation alone"
 
 
 def test_while_adapting_the_teacher_answers_and_then_the_student(life, teacher):
