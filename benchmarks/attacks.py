@@ -167,23 +167,30 @@ def turned_share(target: Target, changed: np.ndarray, was_answered: bool) -> flo
 
 
 def attacked(target: Target, images: np.ndarray, change: int, steps: int, sign: float) -> np.ndarray:
-    """Returns images whose score was raised (sign 1) or lowered (-1) by changes of at most `change` of 255 a pixel."""
+    """Returns images whose score was raised (sign 1) or lowered (-1) by changes of at most `change` of 255 a pixel.
+
+    Of each image the best of its steps counts: long ones go too far, and signs give no exact gradient.
+    """
 
     @tf.function
-    def stepped(moved: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    def stepped(moved: tf.Tensor, start: tf.Tensor, best: tf.Tensor, reached: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        pixels = tf.round(moved)
         with tf.GradientTape() as tape:
-            tape.watch(moved)
-            score = tf.reduce_sum(target.model(moved, training=False)[2])
-        moved += sign * 2.5 * change / steps * tf.sign(tape.gradient(score, moved))
-        return tf.clip_by_value(tf.clip_by_value(moved, start - change, start + change), 0.0, 255.0)
+            tape.watch(pixels)
+            score = sign * target.model(pixels, training=False)[2][:, 0]
+        moved += 2.5 * change / steps * tf.sign(tape.gradient(score, pixels))
+        moved = tf.clip_by_value(tf.clip_by_value(moved, start - change, start + change), 0.0, 255.0)
+        best = tf.where((score > reached)[:, tf.newaxis, tf.newaxis, tf.newaxis], pixels, best)
+        return moved, best, tf.maximum(score, reached)
 
     found = []
     for batch in batches(images):
         start = tf.constant(batch, tf.float32)
         moved = start + tf.random.stateless_uniform(start.shape, (1, change), -change, change)
-        for _ in range(steps):
-            moved = stepped(moved, start)
-        found.append(np.round(moved.numpy()).astype(np.uint8))
+        best, reached = start, tf.fill([len(batch)], -np.inf)
+        for _ in range(steps + 1):
+            moved, best, reached = stepped(moved, start, best, reached)
+        found.append(best.numpy().astype(np.uint8))
     return np.concatenate(found) if found else images
 
 

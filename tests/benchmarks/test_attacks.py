@@ -30,6 +30,17 @@ def test_an_attack_moves_the_score_as_far_as_the_change_allows(sign):
     np.testing.assert_array_equal(moved, np.clip(IMAGES.astype(int) + sign * 5, 0, 255))
 
 
+def test_an_attack_that_steps_too_far_ends_with_its_best_step():
+    pixels = tf.keras.Input((6, 6, 3))
+    brightness = tf.keras.layers.Lambda(lambda x: tf.reduce_mean(x, axis=[1, 2, 3])[:, tf.newaxis])(pixels)
+    score = tf.keras.layers.Lambda(lambda x: -tf.abs(x - 103.0))(brightness)
+    target = attacks.Target(tf.keras.Model(pixels, [brightness, brightness, score]), np.zeros(1))
+    images = np.full((3, 6, 6, 3), 100, np.uint8)
+    for steps in (4, 5):
+        moved = attacks.attacked(target, images, change=60, steps=steps, sign=1.0)
+        assert target.answers(moved)[1].min() > -15, "a step is of 30 or more"
+
+
 def test_shares_are_of_the_images_that_could_be_turned_over():
     limit = float(np.median(IMAGES.mean(axis=(1, 2, 3))))
     target = brightness_target(limit)
