@@ -131,6 +131,7 @@ class Lifecycle:
         self.journal.note(self.state, "change", reason)
         self._may_reuse = not is_flickering
         self._tries = self._new_tries()
+        forget_networks(self._gradients)  # those of the adaptation before, of which a stream has no last one
         self._phase = self._adaptation()
 
     def _new_tries(self) -> Tries:
@@ -143,7 +144,6 @@ class Lifecycle:
         return Service(self._serving, student, teacher, self.journal, background, self._budget)
 
     def _adaptation(self) -> Adapting:
-        forget_networks(self._gradients)  # those of the adaptation before, of which a stream has no last one
         past = [] if self._serving.policy == "scratch" else self._past
         self.workshop.teacher.forget()
         trained_on = self.workshop.teacher.adaptation
