@@ -7,10 +7,12 @@ sent on as a FatalError, which ends the search.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
@@ -18,9 +20,11 @@ from keras_tuner.engine.oracle import Oracle
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError, FatalError
 from keras_tuner.src import config
+from keras_tuner.src.engine.stateful import Stateful
 from sklearn.exceptions import ConvergenceWarning
 
 from envise_tf.errors import UserError
+from envise_tf.files import whole
 from envise_tf.settings import SweepSettings
 from envise_tf.tuning.runner import Runner
 from envise_tf.tuning.space import Space
@@ -30,6 +34,21 @@ from envise_tf.tuning.trials import training_settings
 # settings that it finds to matter little or much, which calls for no action.
 config.DEBUG = False
 warnings.simplefilter("ignore", ConvergenceWarning)
+
+
+def _saved_whole(state: Stateful, fname: str) -> str:
+    """Writes a trial, an oracle or a tuner as KerasTuner does, but whole; returns its JSON.
+
+    KerasTuner writes over the file itself. Killed there, or on a full disk, it would leave an empty one, which ends
+    every attempt to resume the sweep.
+    """
+    text = json.dumps(state.get_state())
+    with whole(Path(fname)) as unfinished:
+        unfinished.write_text(text)
+    return text
+
+
+Stateful.save = _saved_whole
 
 FOLDER = "keras_tuner"
 """Where KerasTuner keeps its state, in the sweep's folder."""
