@@ -60,11 +60,12 @@ _ASK_AGAIN = 1.0
 """Seconds after which a worker that waits for the others asks for a trial again."""
 
 
-class _Waiting(Oracle):
-    """Makes an oracle let its workers wait while others still run trials, which may have to be given out again.
+class _Steadfast(Oracle):
+    """Makes an oracle lose no trial, of a worker that is lost or of a sweep that ends at a bad moment.
 
-    KerasTuner's own sends a worker away when every trial has been begun; should another be lost afterwards, nobody
-    would be left to run its trial.
+    It lets workers wait while others still run trials, which may have to be given out again: KerasTuner's own sends a
+    worker away when every trial has been begun, and should another be lost afterwards, nobody would be left to run its
+    trial. And a trial's own file is written before the oracle's: one that the latter does not know is made again.
     """
 
     @keras_tuner.synchronized
@@ -75,16 +76,21 @@ class _Waiting(Oracle):
             trial.status = TrialStatus.IDLE
         return trial
 
+    def reload(self) -> None:
+        super().reload()
+        for trial_id in set(self.trials).difference(self.start_order):
+            del self.trials[trial_id]
 
-class _Random(_Waiting, keras_tuner.oracles.RandomSearchOracle):
+
+class _Random(_Steadfast, keras_tuner.oracles.RandomSearchOracle):
     pass
 
 
-class _Bayesian(_Waiting, keras_tuner.oracles.BayesianOptimizationOracle):
+class _Bayesian(_Steadfast, keras_tuner.oracles.BayesianOptimizationOracle):
     pass
 
 
-class _Hyperband(_Waiting, keras_tuner.oracles.HyperbandOracle):
+class _Hyperband(_Steadfast, keras_tuner.oracles.HyperbandOracle):
     pass
 
 
