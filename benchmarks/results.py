@@ -46,6 +46,7 @@ def rendered() -> dict[str, str]:
         "signed": signed,
         "count": count,
         "minutes": minutes,
+        "kind": kind,
         "each": each,
     }
     environment.filters.update(formats)
@@ -128,6 +129,12 @@ def count(number: float) -> str:
 def minutes(seconds: float) -> str:
     """Returns a time as 12 min."""
     return f"{seconds / 60:.0f} min"
+
+
+def kind(run: str) -> str:
+    """Returns what a run's folder calls it; of a grid's cell, .../KIND/SEED, its kind."""
+    folder = Path(run)
+    return folder.parent.name.replace("-", " ") if folder.name.isdigit() else folder.name
 
 
 def each(values: Iterable[float], digits: int = 1) -> str:
