@@ -179,9 +179,18 @@ def _own(settings: StreamSettings, teacher: Classifier, run: Run) -> Frames:
 
 
 def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any]:
-    """Answers the stream, or what is left of it; writes result.json and returns its content."""
-    if (run.folder / "result.json").exists():
-        return run.read_json("result.json")
+    """Answers the stream, or what is left of it, and returns the content of result.json.
+
+    The state goes at the end: it holds images of the stream, and nothing is left to resume.
+    """
+    if not (run.folder / "result.json").exists():
+        _answer(settings, sight, run)
+    (run.folder / _STATE).unlink(missing_ok=True)
+    return run.read_json("result.json")
+
+
+def _answer(settings: StreamSettings, sight: Sight, run: Run) -> None:
+    """Answers the stream, or what is left of it, and writes result.json."""
     training.prepare(settings.seed)
     lifecycle = begun_lifecycle(settings, sight)
     journal = lifecycle.journal
@@ -207,7 +216,6 @@ def _answered(settings: StreamSettings, sight: Sight, run: Run) -> dict[str, Any
     result = _result(settings, sight, lifecycle, seconds)
     result |= as_figures(read_record(run.folder), result)
     run.write_json("result.json", result)
-    return result
 
 
 def _tell_of_length(settings: StreamSettings, frames: Frames) -> None:

@@ -137,7 +137,9 @@ def test_a_run_that_is_killed_answers_every_image_once_and_as_if_nothing_had_hap
     assert process.wait() == 9, process.stderr
     given = (run / "answers.csv").read_text()
     assert given.endswith("\n99")
+    assert (run / "state.npz").exists()
     main(["--resume", str(run)])
+    assert not any((each / "state.npz").exists() for each in (run, finished)), "it holds images"
     assert (run / "answers.csv").read_text().startswith(given.removesuffix("99"))
     for name in ("answers.csv", "work.csv", "events.jsonl"):
         assert (run / name).read_text() == (finished / name).read_text()
