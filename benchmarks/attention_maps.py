@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from grid import kind_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -47,7 +48,7 @@ class Looks:
     """Where a run's networks look, on n images.
 
     Attributes:
-        name: kind of student, as the folder of a grid's cell is called, or that of the run.
+        name: kind of student, see `grid.kind_of`.
         images: uint8 (n, height, width, 3).
         teacher_class: int64 (n,).
         agrees: bool (n,), whether the student gives the teacher's class.
@@ -94,7 +95,7 @@ def looks_of(folder: Path, most: int) -> Looks:
             break
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     maps = {name: arrays.pop(name) for name in ("teacher", "right", "wrong")}
-    return Looks(folder.parent.name if folder.name.isdigit() else folder.name, maps=maps, **arrays)
+    return Looks(kind_of(folder), maps=maps, **arrays)
 
 
 def inliers(finished: FinishedRun) -> tf.data.Dataset:
@@ -166,10 +167,9 @@ def picture(all_looks: list[Looks]) -> Figure:
         rows = np.flatnonzero(first.agrees == agrees)
         _, places = np.unique(first.teacher_class[rows], return_index=True)
         shown += list(rows[np.sort(places)][: SHOWN // 2])
-    names = [looks.name.replace("-", " ") for looks in all_looks]
     lines = [("image", None), ("teacher", first.maps["teacher"])]
-    for name, looks in zip(names, all_looks, strict=True):
-        lines += [(f"{name}: right", looks.maps["right"]), (f"{name}: wrong", looks.maps["wrong"])]
+    for looks in all_looks:
+        lines += [(f"{looks.name}: right", looks.maps["right"]), (f"{looks.name}: wrong", looks.maps["wrong"])]
     figure = Figure(figsize=(1.1 * len(shown) + 1.2, 1.1 * len(lines)), layout="constrained")
     grid = figure.subplots(len(lines), len(shown), squeeze=False)
     for axes_of_line, (title, maps) in zip(grid, lines, strict=True):

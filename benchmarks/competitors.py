@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from grid import kind_of
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -131,7 +132,7 @@ class Opened:
     """A run, ready to be asked.
 
     Attributes:
-        name: kind of student, as the folder of a grid's cell is called, or that of the run.
+        name: kind of student, see `grid.kind_of`.
         finished: the run.
         networks: both of the run.
         examiner: of its test images.
@@ -159,9 +160,8 @@ def opened(folder: Path) -> Opened:
     if not (folder / SCORE_FILE).exists():
         raise UserError(f"{folder} has no score yet: python -m envise_tf.evaluate {folder}")
     scores = {"own score": load_score(folder / SCORE_FILE), "largest probability": outlier_score("msp")}
-    name = folder.parent.name if folder.name.isdigit() else folder.name
     networks = networks_of(finished)
-    return Opened(name, finished, networks, Examiner(finished, networks, scores), scores)
+    return Opened(kind_of(folder), finished, networks, Examiner(finished, networks, scores), scores)
 
 
 def students(run: Opened, examination: Examination) -> list[Contender]:

@@ -93,6 +93,12 @@ class Cell:
         return folder / self.scenario / self.kind.replace(" ", "-") / str(self.seed)
 
 
+def kind_of(run: str | Path) -> str:
+    """Returns what a run is called by its folder; one of a grid, .../KIND/SEED, by its kind."""
+    folder = Path(run)
+    return folder.parent.name.replace("-", " ") if folder.name.isdigit() else folder.name
+
+
 @reports_user_errors("start again with the same words: what has been trained is kept")
 def main() -> None:
     """Trains what is left of a grid and writes its table."""

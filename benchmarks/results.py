@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from grid import kind_of
 
 from envise_tf.measures.paired import paired_difference
 from envise_tf.networks.shipped import card
@@ -46,7 +47,7 @@ def rendered() -> dict[str, str]:
         "signed": signed,
         "count": count,
         "minutes": minutes,
-        "kind": kind,
+        "kind": kind_of,
         "each": each,
     }
     environment.filters.update(formats)
@@ -129,12 +130,6 @@ def count(number: float) -> str:
 def minutes(seconds: float) -> str:
     """Returns a time as 12 min."""
     return f"{seconds / 60:.0f} min"
-
-
-def kind(run: str) -> str:
-    """Returns what a run's folder calls it; of a grid's cell, .../KIND/SEED, its kind."""
-    folder = Path(run)
-    return folder.parent.name.replace("-", " ") if folder.name.isdigit() else folder.name
 
 
 def each(values: Iterable[float], digits: int = 1) -> str:

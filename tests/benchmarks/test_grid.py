@@ -71,6 +71,13 @@ def test_the_preset_of_a_kind_is_laid_over_the_common_one(tmp_path):
     assert "preset" not in cell.settings
 
 
+def test_a_run_is_called_by_its_kind(tmp_path):
+    text = SMALL.replace("soft:", "soft + hard:").replace("[soft", "[soft + hard")
+    cell = next(grid.cells_of(grid.loaded(written(tmp_path, text))))
+    assert grid.kind_of(cell.run(tmp_path)) == cell.kind == "soft + hard"
+    assert grid.kind_of("runs/mine") == "mine"
+
+
 @pytest.mark.slow
 def test_a_table_grows_by_what_is_trained_and_a_failed_cell_is_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(grid, "KEPT", tmp_path / "runs")

@@ -21,8 +21,6 @@ def test_the_pages_are_made_of_the_files_that_are_there():
         (results.signed, -0.0001, "+0.0"),
         (results.count, 12345.6, "12,346"),
         (results.minutes, 95.0, "2 min"),
-        (results.kind, "runs/grid/attention/cifar100-zoo/L_d-+-L_at/0", "L_d + L_at"),
-        (results.kind, "runs/mine", "mine"),
         (results.each, [0.1, 0.256], "10.0, 25.6 %"),
     ],
 )
