@@ -82,7 +82,8 @@ def main() -> None:
         "batch_size": settings[PLAIN].batch_size,
         "steps": flags.steps,
         "rounds": flags.rounds,
-        "command": f"python benchmarks/step_cost.py --steps {flags.steps} --rounds {flags.rounds}",
+        "command": f"python benchmarks/step_cost.py --steps {flags.steps} --rounds {flags.rounds}"
+        + (" --python PYTHON" if peer else ""),
         **provenance(),
     }
     flags.out.write_text(json.dumps(result, indent=2) + "\n")
