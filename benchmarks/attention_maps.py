@@ -13,12 +13,12 @@ Writes attention_maps.json beside this file, and docs/attention_maps.png.
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.scenario_run import opened_on_scenario
 from grid import kind_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,12 +27,10 @@ from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.errors import UserError, reports_user_errors
-from envise_tf.evaluate.attention import Attention, right_and_wrong
+from envise_tf.evaluate.attention import right_and_wrong
 from envise_tf.evaluate.test_pass import Examiner
-from envise_tf.files import whole
 from envise_tf.networks.grad_cam import resized_to_smaller, unit_maps
-from envise_tf.run import provenance
-from envise_tf.runs.finished import FinishedRun, load_run, networks_of
+from envise_tf.run import Run, provenance
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
@@ -68,24 +66,22 @@ def looks_of(folder: Path, most: int) -> Looks:
     Raises:
         UserError: the run is not finished, or has no scenario.
     """
-    finished = load_run(str(folder))
-    if finished.job.tested is None or finished.job.scenario is None:
-        raise UserError(f"{folder} has no scenario whose test images have labels: expected a run on one")
-    attention, networks = Attention(finished), networks_of(finished)
+    finished, networks, examiner = opened_on_scenario(folder)
     parts: list[dict[str, np.ndarray]] = []
     found = 0
-    for images in progress.track(inliers(finished).as_numpy_iterator(), folder.name):
+    for images in progress.track(inliers(examiner).as_numpy_iterator(), folder.name):
         teacher_class = networks.teacher(images).argmax(axis=-1)
         is_known = networks.student_classes[teacher_class] >= 0
         images, teacher_class = images[is_known][: most - found], teacher_class[is_known][: most - found]
-        own = right_and_wrong(networks.student(images).logits, teacher_class, finished.teacher_classes)
-        of_student = attention.maps("student", images, own)
+        logits = examiner.logits(images)
+        own = right_and_wrong(logits, teacher_class, finished.teacher_classes)
+        of_student = examiner.attention.maps("student", images, own)
         parts.append(
             {
                 "images": images,
                 "teacher_class": teacher_class,
-                "agrees": networks.student(images).logits.argmax(axis=-1) == own[:, 0],
-                "teacher": attention.maps("teacher", images, teacher_class[:, np.newaxis])[:, 0],
+                "agrees": logits.argmax(axis=-1) == own[:, 0],
+                "teacher": examiner.attention.maps("teacher", images, teacher_class[:, np.newaxis])[:, 0],
                 "right": of_student[:, 0],
                 "wrong": of_student[:, 1],
             }
@@ -98,11 +94,10 @@ def looks_of(folder: Path, most: int) -> Looks:
     return Looks(kind_of(folder), maps=maps, **arrays)
 
 
-def inliers(finished: FinishedRun) -> tf.data.Dataset:
-    """Returns a run's test images of inliers, uint8 (batch, height, width, 3)."""
-    outliers = tf.constant(finished.job.scenario.labels("outlier", finished.job.tested.class_names), tf.int64)
-    examples = Examiner(finished, networks_of(finished), {}).examples()
-    kept = examples.filter(lambda example: ~tf.reduce_any(tf.cast(example["label"], tf.int64) == outliers))
+def inliers(examiner: Examiner) -> tf.data.Dataset:
+    """Returns the test images of inliers, uint8 (batch, height, width, 3)."""
+    outliers = tf.constant(examiner.outliers, tf.int64)
+    kept = examiner.examples().filter(lambda example: ~tf.reduce_any(tf.cast(example["label"], tf.int64) == outliers))
     return kept.map(lambda example: example["image"]).batch(BATCH)
 
 
@@ -150,8 +145,7 @@ def main() -> None:
         "rows": rows,
         **provenance(),
     }
-    with whole(flags.out) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n")
+    Run(flags.out.parent).write_json(flags.out.name, content)
     picture(all_looks).savefig(flags.picture, dpi=100)
     _show(rows)
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,12 +46,11 @@ from envise_tf.deferral.scores import OutlierScore, load_score, outlier_score
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.evaluate.test_pass import Examination, Examiner
-from envise_tf.files import whole
 from envise_tf.measures.operating_points import OperatingPoint, Predictions, curve, operating_point
 from envise_tf.networks.macs import macs
 from envise_tf.networks.tracing import traced_function
 from envise_tf.report.axes import colours_of
-from envise_tf.run import provenance
+from envise_tf.run import Run, provenance
 from envise_tf.runs.finished import SCORE_FILE, FinishedRun, Networks, load_run, networks_of
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
@@ -270,8 +268,7 @@ def main() -> None:
         "rows": rows,
         **provenance(),
     }
-    with whole(flags.out) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n")
+    Run(flags.out.parent).write_json(flags.out.name, content)
     picture(contenders, rows).savefig(flags.picture, dpi=100)
     _show(rows)
 

@@ -12,7 +12,6 @@ Writes detectors.json beside this file.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import subprocess
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.scenario_run import opened_on_scenario
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -31,10 +31,7 @@ from envise_tf.deferral.scores import outlier_score
 from envise_tf.deferral.scores.outputs import Outputs
 from envise_tf.deferral.scores.score import NotApplicable, OutlierScore
 from envise_tf.errors import UserError, reports_user_errors
-from envise_tf.evaluate.test_pass import Examiner
-from envise_tf.files import whole
-from envise_tf.run import provenance
-from envise_tf.runs.finished import load_run, networks_of
+from envise_tf.run import Run, provenance
 
 TARGET = Path(__file__).with_suffix(".json")
 THEIRS = Path(__file__).parent / "peers" / "pytorch_ood_scores.py"
@@ -69,8 +66,7 @@ def main() -> None:
         "rows": rows,
         **provenance(),
     }
-    with whole(flags.out) as path:
-        path.write_text(json.dumps(content, indent=1) + "\n")
+    Run(flags.out.parent).write_json(flags.out.name, content)
     _show(rows, version)
 
 
@@ -83,19 +79,11 @@ def observed(folder: Path) -> tuple[HeldBackImages, Outputs, np.ndarray]:
     Raises:
         UserError: the run is not finished, or has no scenario.
     """
-    finished = load_run(str(folder))
-    networks = networks_of(finished)
-    job = finished.job
-    if job.tested is None or job.scenario is None:
-        raise UserError(f"{folder} has no scenario whose test images have labels: expected one with outliers")
-    outliers = job.scenario.labels("outlier", job.tested.class_names)
-    batches = progress.track(job.choosing_images(BATCH).as_numpy_iterator(), "held-back images")
+    finished, networks, examiner = opened_on_scenario(folder)
+    batches = progress.track(finished.job.choosing_images(BATCH).as_numpy_iterator(), "held-back images")
     choosing = answers_on(batches, networks.student, networks.teacher, finished.teacher_classes)
-    examples = Examiner(finished, networks, {}).examples().batch(BATCH).as_numpy_iterator()
-    parts = [
-        (networks.student(batch["image"]), np.isin(batch["label"], outliers))
-        for batch in progress.track(examples, "test images")
-    ]
+    examples = progress.track(examiner.examples().batch(BATCH).as_numpy_iterator(), "test images")
+    parts = [(networks.student(batch["image"]), np.isin(batch["label"], examiner.outliers)) for batch in examples]
     outputs, is_outlier = zip(*parts, strict=True)
     return choosing, Outputs.concatenated(outputs), np.concatenate(is_outlier)
 
@@ -112,6 +100,7 @@ def asked(ours: dict[str, OutlierScore], choosing: HeldBackImages, tested: Outpu
     """Returns the features and the parameters of our scores, as the program of the others takes them."""
     is_known = choosing.pseudo_label >= 0
     features = choosing.outputs.features[is_known]
+    options = {name: outlier_score(name).options for name in ("gen", "knn", "nci", "react")}
     residual = ours["vim"].fitted["residual"] if "vim" in ours else np.zeros((features.shape[1], 1))
     return {
         "fitted": features,
@@ -119,11 +108,11 @@ def asked(ours: dict[str, OutlierScore], choosing: HeldBackImages, tested: Outpu
         "tested": tested.features,
         "kernel": tested.observer.kernel,
         "bias": tested.observer.bias,
-        "gamma": outlier_score("gen").options["gamma"],
-        "top": outlier_score("gen").options["top"],
-        "neighbours": math.ceil(outlier_score("knn").options["share"] * len(features)),
-        "alpha": outlier_score("nci").options["alpha"],
-        "percentile": outlier_score("react").options["percentile"],
+        "gamma": options["gen"]["gamma"],
+        "top": options["gen"]["top"],
+        "neighbours": math.ceil(options["knn"]["share"] * len(features)),
+        "alpha": options["nci"]["alpha"],
+        "percentile": options["react"]["percentile"],
         "principal": features.shape[1] - residual.shape[1],
     }
 

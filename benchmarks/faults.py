@@ -218,7 +218,11 @@ class Examiner:
 
     def full(self, number: int, random: np.random.Generator) -> Row:
         strike = Strike("full", int(random.integers(1, self._events + 1)), int(2 ** random.uniform(0, 14)))
-        return self._refused(strike, ("free some space",), lambda: (self._work / BALLAST).unlink(missing_ok=True))
+        return self._refused(
+            strike,
+            ("the disk is full", "MiB free, expected"),
+            lambda: (self._work / BALLAST).unlink(missing_ok=True),
+        )
 
     def read_only(self, number: int, random: np.random.Generator) -> Row:
         strike = Strike("read-only", int(random.integers(1, self._events + 1)))

@@ -35,6 +35,9 @@ from envise_tf.settings import TrainSettings, parsed, preset_names
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
+Step = Callable[[Iterator[tf.Tensor]], object]
+"""Takes one step on the next batch."""
+
 Steps = Callable[[int], float]
 """Takes so many steps, and returns the seconds that they took."""
 
@@ -106,7 +109,7 @@ def settings_of(preset: str, objective: str, data_dir: str | None) -> TrainSetti
     return parsed(TrainSettings, "train", "", [*words, *(["--data_dir", data_dir] if data_dir else [])])[0]
 
 
-def step_of(job: Job, settings: TrainSettings) -> Callable[[Iterator[tf.Tensor]], object]:
+def step_of(job: Job, settings: TrainSettings) -> Step:
     """Returns the compiled training function of a new student."""
     classes = learned_classes(job, None)
     student = residual_student(job.size, len(classes), settings.widths, settings.blocks)
@@ -115,7 +118,7 @@ def step_of(job: Job, settings: TrainSettings) -> Callable[[Iterator[tf.Tensor]]
     return distiller.make_train_function()
 
 
-def steps_on(step: Callable[[Iterator[tf.Tensor]], object], images: Iterator[tf.Tensor]) -> Steps:
+def steps_on(step: Step, images: Iterator[tf.Tensor]) -> Steps:
     """Returns what takes and times steps of a training function on these images."""
 
     def seconds(steps: int) -> float:

@@ -60,6 +60,7 @@ class Examiner:
         scores: fitted, by name.
 
     Attributes:
+        outliers: labels of the classes that the run's scenario calls outliers; empty without a scenario.
         attention: maps of both networks.
 
     Raises:
@@ -73,9 +74,9 @@ class Examiner:
         names = {name: index for index, name in enumerate(finished.job.teacher.class_names)}
         self._source = tested
         self._truth = np.array([names.get(name, -1) for name in tested.class_names])
-        self._outliers = () if scenario is None else scenario.labels("outlier", tested.class_names)
+        self.outliers = () if scenario is None else scenario.labels("outlier", tested.class_names)
         inliers = finished.job.inliers
-        self._labels = None if inliers is None else sorted([*inliers, *self._outliers])
+        self._labels = None if inliers is None else sorted([*inliers, *self.outliers])
         self._networks = networks
         self._scores = scores
         self._adaptation = finished.adaptation
@@ -126,7 +127,7 @@ class Examiner:
             "confidence.raw": special.softmax(raw, axis=-1).max(axis=-1),
             "confidence.adapted": special.softmax(teacher_logits, axis=-1).max(axis=-1),
             "own_class": own_class,
-            "is_outlier": np.isin(batch["label"], self._outliers),
+            "is_outlier": np.isin(batch["label"], self.outliers),
             "has_features": has_features,
             "features": outputs.features[has_features],
             **{f"score.{name}": score.score(outputs) for name, score in self._scores.items()},
