@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.scenario_run import opened_on_scenario, own_score
 from grid import kind_of
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -42,7 +43,7 @@ from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.held_back_images import answers_on
 from envise_tf.deferral.regret import regret
 from envise_tf.deferral.rules import deferral_rule
-from envise_tf.deferral.scores import OutlierScore, load_score, outlier_score
+from envise_tf.deferral.scores import OutlierScore, outlier_score
 from envise_tf.distillation.distiller import student_class_of
 from envise_tf.errors import UserError, reports_user_errors
 from envise_tf.evaluate.test_pass import Examination, Examiner
@@ -51,7 +52,7 @@ from envise_tf.networks.macs import macs
 from envise_tf.networks.tracing import traced_function
 from envise_tf.report.axes import colours_of
 from envise_tf.run import Run, provenance
-from envise_tf.runs.finished import SCORE_FILE, FinishedRun, Networks, load_run, networks_of
+from envise_tf.runs.finished import FinishedRun, Networks
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
@@ -154,12 +155,8 @@ def opened(folder: Path) -> Opened:
     Raises:
         UserError: it is not evaluated, or has no labelled images.
     """
-    finished = load_run(str(folder))
-    if not (folder / SCORE_FILE).exists():
-        raise UserError(f"{folder} has no score yet: python -m envise_tf.evaluate {folder}")
-    scores = {"own score": load_score(folder / SCORE_FILE), "largest probability": outlier_score("msp")}
-    networks = networks_of(finished)
-    return Opened(kind_of(folder), finished, networks, Examiner(finished, networks, scores), scores)
+    scores = {"own score": own_score(folder), "largest probability": outlier_score("msp")}
+    return Opened(kind_of(folder), *opened_on_scenario(folder, scores), scores)
 
 
 def students(run: Opened, examination: Examination) -> list[Contender]:
