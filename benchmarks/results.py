@@ -53,7 +53,8 @@ def rendered() -> dict[str, str]:
     environment.filters.update(formats)
     figures = (read, exists, attacked, struck, fed, card, prior_figures, paired, cells, best_first)
     environment.globals.update({function.__name__: function for function in figures})
-    templates = {name.removesuffix(".j2"): environment.get_template(name) for name in environment.list_templates()}
+    pages = environment.list_templates(filter_func=lambda name: name.endswith(".md.j2"))
+    templates = {name.removesuffix(".j2"): environment.get_template(name) for name in pages}
     return {name: template.render() for name, template in templates.items()}
 
 

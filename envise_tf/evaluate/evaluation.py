@@ -154,12 +154,14 @@ class Evaluation:
 
     @functools.cached_property
     def reliability(self) -> dict[str, Reliability]:
-        """How often each teacher is right where it is so sure, on the inlier test images."""
+        """How often each teacher and the student are right where they are so sure, on the inlier test images."""
         examination = self._examination()
-        inlier, truth = ~examination.predictions.is_outlier, examination.predictions.truth
+        predictions = examination.predictions
+        inlier, truth = ~predictions.is_outlier, predictions.truth
+        answers = {**examination.teachers, "student": predictions.student_class}
         return {
             name: reliability(examination.confidence[name][inlier], (predicted == truth)[inlier])
-            for name, predicted in examination.teachers.items()
+            for name, predicted in answers.items()
         }
 
     @property

@@ -167,13 +167,14 @@ def reliability_diagram(found: Mapping[str, Reliability]) -> Figure:
     """Returns accuracy against confidence of several classifiers, with the line on which they are calibrated.
 
     Args:
-        found: by the name of the classifier.
+        found: by the name of the classifier: "raw teacher", "adapted teacher" or "student".
     """
+    colours = {"raw teacher": TEACHER, "adapted teacher": CASCADE, "student": STUDENT}
     figure, axes = framed_axes(xlabel="confidence", ylabel="accuracy")
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
-    for (name, each), colour in zip(found.items(), (TEACHER, CASCADE), strict=False):
+    for name, each in found.items():
         label = f"{name}, error {100 * each.calibration_error:.1f} points"
-        axes.plot(each.confidence, each.accuracy, "o-", ms=3, lw=1.2, color=colour, label=label)
+        axes.plot(each.confidence, each.accuracy, "o-", ms=3, lw=1.2, color=colours[name], label=label)
     axes.legend(**LEGEND, loc="lower right")
     return figure
 

@@ -34,7 +34,7 @@ class Examination:
         own_class: int64 (n,), what the student predicts, in its own numbering.
         teachers: int64 (n,) each, what the teachers predict: "raw", as the teacher came, and "adapted" where the run's
             is adapted to its stream.
-        confidence: float32 (n,) each, the probability that each of them gives its class.
+        confidence: float32 (n,) each, the probability that each of them, and the "student", gives its class.
         scores: by name, float32 (n,).
         features: float32 (m, d), the student's penultimate features of at most 2,000 images.
         feature_rows: int64 (m,), which images these are.
@@ -126,6 +126,7 @@ class Examiner:
             "raw_class": raw.argmax(axis=-1),
             "confidence.raw": special.softmax(raw, axis=-1).max(axis=-1),
             "confidence.adapted": special.softmax(teacher_logits, axis=-1).max(axis=-1),
+            "confidence.student": special.softmax(outputs.logits, axis=-1).max(axis=-1),
             "own_class": own_class,
             "is_outlier": np.isin(batch["label"], self.outliers),
             "has_features": has_features,
@@ -155,7 +156,7 @@ class Examiner:
             predictions=predictions,
             own_class=whole["own_class"],
             teachers={"raw": whole["raw_class"], **adapted},
-            confidence={teacher: whole[f"confidence.{teacher}"] for teacher in ("raw", *adapted)},
+            confidence={network: whole[f"confidence.{network}"] for network in ("raw", *adapted, "student")},
             scores={name: whole[f"score.{name}"] for name in self._scores},
             features=whole["features"],
             feature_rows=np.flatnonzero(whole["has_features"]),

@@ -213,23 +213,24 @@ def confusion_counts(truth: np.ndarray, answer: np.ndarray, classes: Sequence[in
 
 
 def reliability_section(evaluation: Evaluation) -> Section:
-    """Returns how often each teacher is right where it is so sure."""
-    found = evaluation.reliability
+    """Returns how often each teacher and the student are right where they are so sure."""
+    found = {name if name == "student" else f"{name} teacher": each for name, each in evaluation.reliability.items()}
     rows = [["points", "calibration error", "confidence above accuracy"]]
     for name, each in found.items():
-        rows.append([f"{name} teacher", f"{100 * each.calibration_error:.1f}", f"{100 * each.overconfidence:+.1f}"])
+        rows.append([name, f"{100 * each.calibration_error:.1f}", f"{100 * each.overconfidence:+.1f}"])
     return Section(
-        "How sure the teacher is",
+        "How sure the networks are",
         [
             "A promise about accuracy takes the teacher at its word: where it gives a class 80 %, it should be right "
             "in 80 % of the images. One that is surer than that promises less than it could; one that is not sure "
-            "enough may promise too much. Inlier test images, in fifteen bins of as many images each.",
+            "enough may promise too much. Nothing is promised of the student's own probabilities, which share out all "
+            "among its classes. Inlier test images, in fifteen bins of as many images each.",
         ],
         tables=[rows],
         figures=[
             picture_of(
-                figures.reliability_diagram({f"{name} teacher": each for name, each in found.items()}),
-                "Accuracy against confidence; on the dotted line a teacher is calibrated",
+                figures.reliability_diagram(found),
+                "Accuracy against confidence; on the dotted line a network is calibrated",
             )
         ],
     )

@@ -8,7 +8,7 @@ import results
 
 def test_the_pages_are_made_of_the_files_that_are_there():
     pages = results.rendered()
-    assert set(pages) == {"results.md", "method.md", "security.md", "reliability.md"}
+    assert set(pages) == {"results.md", "method.md", "objectives.md", "security.md", "reliability.md"}
     for name, text in pages.items():
         assert (results.DOCS / name).read_text() == text, "python benchmarks/results.py writes it anew"
 

@@ -19,7 +19,7 @@ from envise_tf.images.digits import Digits
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
 from envise_tf.prior.adapted import adapted_teacher
 from envise_tf.prior.calibration import Calibration
-from envise_tf.runs.finished import load_cascade, load_run
+from envise_tf.runs.finished import load_cascade, load_run, networks_of
 
 
 def evaluated(run: Path) -> dict:
@@ -165,7 +165,7 @@ def test_an_adapted_teacher_is_shown_beside_the_raw_one_and_labelled_images_boun
         assert against["raw"]["accuracy"] == pytest.approx(came["accuracy"])
         assert against["adapted"]["accuracy"] == pytest.approx(point["accuracy_teacher"])
         assert against["adapted"]["accuracy"] < against["raw"]["accuracy"]  # a prior that the test images lack
-    assert list(evaluated(copied)["calibration"]) == ["raw", "adapted"]
+    assert list(evaluated(copied)["calibration"]) == ["raw", "adapted", "student"]
     report = (copied / "report.html").read_text()
     assert "Which classes the stream shows" in report
     assert "at most 20 % of the images" in report
@@ -176,16 +176,24 @@ def test_an_adapted_teacher_is_shown_beside_the_raw_one_and_labelled_images_boun
     assert "Promised by the labels" in (copied / "report.html").read_text()
 
 
-def test_how_sure_each_teacher_is_stands_beside_how_often_it_is_right(digits_run):
-    job = load_run(str(digits_run)).job
+def test_how_sure_each_network_is_stands_beside_how_often_it_is_right(digits_run):
+    finished = load_run(str(digits_run))
+    job = finished.job
     (examples,) = job.tested.examples("test", job.inliers).batch(9999).as_numpy_iterator()
-    truth, probabilities = examples["label"], softmax(job.teacher(examples["image"]), axis=1)
+    images, truth = examples["image"], examples["label"]
     found = evaluated(digits_run)["calibration"]
-    gap = probabilities.max(axis=1).mean() - (probabilities.argmax(axis=1) == truth).mean()
-    assert found["raw"]["overconfidence"] == pytest.approx(gap, abs=1e-6)
-    assert found["raw"]["error"] >= abs(gap) - 1e-6
+    assert set(found) == {"raw", "student"}  # this run's teacher is not adapted
+    student = networks_of(finished).student(images).logits
+    for name, logits, classes in (
+        ("raw", job.teacher(images), np.arange(job.teacher.classes)),
+        ("student", student, np.array(finished.teacher_classes)),
+    ):
+        probabilities = softmax(logits, axis=1)
+        gap = probabilities.max(axis=1).mean() - (classes[probabilities.argmax(axis=1)] == truth).mean()
+        assert found[name]["overconfidence"] == pytest.approx(gap, abs=1e-6)
+        assert found[name]["error"] >= abs(gap) - 1e-6
     report = (digits_run / "report.html").read_text()
-    assert "How sure the teacher is" in report
+    assert "How sure the networks are" in report
     assert "Which classes the stream shows" not in report
 
 
