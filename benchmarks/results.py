@@ -51,7 +51,7 @@ def rendered() -> dict[str, str]:
         "each": each,
     }
     environment.filters.update(formats)
-    figures = (read, exists, attacked, struck, fed, card, prior_figures, paired, cells, best_first)
+    figures = (read, exists, attacked, struck, fed, card, prior_figures, paired, cells, best_first, pair_at_work)
     environment.globals.update({function.__name__: function for function in figures})
     pages = environment.list_templates(filter_func=lambda name: name.endswith(".md.j2"))
     templates = {name.removesuffix(".j2"): environment.get_template(name) for name in pages}
@@ -176,6 +176,12 @@ def best_first(scores: dict[str, Any]) -> list[tuple[str, Any]]:
 def cells(grid: str, **wanted: Any) -> list[dict[str, Any]]:
     """Returns the finished cells of a grid that have these values, such as scenario="cifar100-zoo"."""
     return [row for row in read(grid)["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+
+def pair_at_work(pair: str, flops: float) -> float:
+    """Returns how often a pair is right in the first scenario of frontier.json, with so many FLOPs an image."""
+    row = next(row for row in read("frontier")["rows"] if row["pair"] == pair)
+    return next(point["accuracy"] for point in row["cascade"] if point["flops"] == flops)
 
 
 def at(row: Any, place: str) -> Any:

@@ -36,5 +36,6 @@ def framed_axes(size: tuple[float, float] = _SIZE, **labels: Any) -> tuple[Figur
 
 
 def colours_of(count: int) -> list[Any]:
-    """Returns that many colours, as far apart as a colour map of 20 gives them."""
-    return [mpl.colormaps["tab20"](i % 20) for i in range(count)]
+    """Returns that many colours of a map of 20, the ten strong ones before the ten pale ones."""
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    return [mpl.colormaps["tab20"](order[i % 20]) for i in range(count)]
