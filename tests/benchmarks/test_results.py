@@ -13,6 +13,20 @@ def test_the_pages_are_made_of_the_files_that_are_there():
         assert (results.DOCS / name).read_text() == text, "python benchmarks/results.py writes it anew"
 
 
+def test_the_readme_has_the_figures_of_the_files():
+    readme = (results.DOCS.parent / "README.md").read_text()
+    zoo = results.read("cifar100-zoo")["evaluation"]
+    cascade, teacher, gie = (
+        results.percent(zoo["rates"][1][key]) for key in ("accuracy_cascade", "accuracy_teacher", "gie")
+    )
+    verdict = zoo["promise"]["verdict"]
+    assert f"right on {cascade}, the adapted teacher on {teacher}, with {gie} less work; promise {verdict}" in readme
+    prior = results.prior_figures("cifar100-disjoint", "even")
+    assert f"{results.percent(prior['raw'])} before, {results.percent(prior['adapted'])} after" in readme
+    strong, weak = (results.percent(results.pair_at_work(pair, 50e6)) for pair in ("EfficientNet Lite", "wide ResNet"))
+    assert f"right on {strong}, that of the other teacher on {weak}" in readme
+
+
 @pytest.mark.parametrize(
     ("format_of", "value", "text"),
     [
