@@ -3,8 +3,9 @@
 GRID is the path of a YAML file, such as benchmarks/grids/objectives.yaml: what all cells have in common, what each kind
 changes, and which cells there are, the most telling first. A kind's preset is laid over the common one. A cell is a run
 of train in runs/grid/GRID/; a finished one is never trained again and an unfinished one is resumed, so that the command
-can be killed and started again at any moment. After each cell the table beside this file, GRID.json, has one row more.
-A cell that fails is named and left for the next time.
+can be killed and started again at any moment. After each cell the table beside this file, GRID.json, has one row more;
+rows of cells that were trained elsewhere stay in it, and `--missing` does not train these again. A cell that fails is
+named and left for the next time.
 """
 
 from __future__ import annotations
@@ -104,19 +105,23 @@ def main() -> None:
     """Trains what is left of a grid and writes its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("grid", help="path of a YAML file, such as benchmarks/grids/objectives.yaml")
-    path = Path(parser.parse_args().grid)
+    parser.add_argument("--missing", action="store_true", help="leave out cells that the table has, trained elsewhere")
+    flags = parser.parse_args()
+    path = Path(flags.grid)
     cells = list(cells_of(loaded(path)))
     folder, table = KEPT / path.stem, TABLES / f"{path.stem}.json"
+    known = known_rows(table, cells)
     with progress.bar("cells, time", CONSOLE) as bar:
         task = bar.add_task("", total=len(cells))
         for number, cell in enumerate(cells):
             bar.update(task, description=str(cell), completed=number)
             run = cell.run(folder)
-            if not is_finished(run):
+            if not is_finished(run) and not (flags.missing and str(cell) in known):
                 reason = trained(cell, run)
                 CONSOLE.print(f"{cell}: {reason or line(row(cell, run))}", highlight=False)
-                finished = [(each, each.run(folder)) for each in cells if is_finished(each.run(folder))]
-                write_table(table, path, [row(*each) for each in finished])
+                here = {str(each): row(each, each.run(folder)) for each in cells if is_finished(each.run(folder))}
+                rows = known | here
+                write_table(table, path, [rows[str(each)] for each in cells if str(each) in rows])
         bar.update(task, description="all cells", completed=len(cells))
 
 
@@ -147,6 +152,18 @@ def cells_of(grid: dict[str, Any]) -> Iterator[Cell]:
                 presets = [settings["preset"] for settings in asked if "preset" in settings]
                 settings = {key: value for each in asked for key, value in each.items() if key != "preset"}
                 yield Cell(*place, presets, settings)
+
+
+def known_rows(table: Path, cells: list[Cell]) -> dict[str, dict[str, Any]]:
+    """Returns the rows of a table, by the name of their cell, that were made with what the cell is today."""
+    rows = json.loads(table.read_text())["rows"] if table.exists() else []
+    made = {(row["scenario"], row["kind"], row["seed"]): row for row in rows}
+    return {
+        str(cell): row
+        for cell in cells
+        if (row := made.get((cell.scenario, cell.kind, cell.seed)))
+        and (row["presets"], row["settings"]) == (cell.presets, cell.settings)
+    }
 
 
 def is_finished(run: Path) -> bool:

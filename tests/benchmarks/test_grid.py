@@ -1,6 +1,7 @@
 """The grid of trainings: which cells there are, in what order, and that a finished or killed one is not lost."""
 
 import json
+import shutil
 from pathlib import Path
 
 import grid
@@ -100,3 +101,23 @@ def test_a_table_grows_by_what_is_trained_and_a_failed_cell_is_named(tmp_path, m
     out = capsys.readouterr().out
     assert "digits, hard, seed 0: agreement" in out
     assert "digits, soft, seed 0: agreement" not in out
+    # Elsewhere there is the table alone.
+    shutil.rmtree(tmp_path / "runs")
+    monkeypatch.setattr("sys.argv", ["grid.py", str(path), "--missing"])
+    grid.main()
+    assert json.loads((tmp_path / "small.json").read_text())["rows"] == [soft, hard]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_row_of_other_settings_is_no_row_of_the_cell(tmp_path):
+    cells = list(grid.cells_of(grid.loaded(written(tmp_path, SMALL))))
+    rows = [
+        {name: getattr(cell, name) for name in ("scenario", "kind", "seed", "presets", "settings")} for cell in cells
+    ]
+    table = tmp_path / "small.json"
+    assert grid.known_rows(table, cells) == {}
+    table.write_text(json.dumps({"rows": rows}))
+    assert list(grid.known_rows(table, cells)) == ["digits, soft, seed 0", "digits, hard, seed 0"]
+    rows[0]["settings"] = {**rows[0]["settings"], "windows": 2}
+    table.write_text(json.dumps({"rows": rows}))
+    assert list(grid.known_rows(table, cells)) == ["digits, hard, seed 0"]
