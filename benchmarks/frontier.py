@@ -11,6 +11,7 @@ Writes frontier.json beside this file, and docs/frontier.png.
 from __future__ import annotations
 
 import argparse
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from rich.table import Table
 
 from envise_tf import progress
 from envise_tf.errors import reports_user_errors
-from envise_tf.measures.operating_points import Predictions, operating_point
+from envise_tf.measures.operating_points import Curve, Predictions, curve
 from envise_tf.networks.macs import macs
 from envise_tf.report.axes import LEGEND, colours_of
 from envise_tf.run import Run, provenance
@@ -59,25 +60,29 @@ class Pair:
     student_flops: float
     teacher_flops: float
 
+    @functools.cached_property
+    def curve(self) -> Curve:
+        """The cascade from nothing deferred to everything."""
+        return curve(self.predictions, self.score, OUTLIER_RATE, self.student_flops, self.teacher_flops)
+
     def at(self, flops: float) -> dict[str, float]:
         """Returns what the cascade does with so many FLOPs an image: shares in 0..1."""
         affordable = np.clip((flops - self.student_flops) / self.teacher_flops, 0, 1)
-        order = np.argsort(self.score, kind="stable")
-        shares = np.cumsum(self.predictions.weights(OUTLIER_RATE)[order])
-        deferred = np.zeros(len(order), bool)
-        deferred[order[: np.searchsorted(shares, affordable + 1e-9, side="right")]] = True
-        point = operating_point(self.predictions, deferred, OUTLIER_RATE, self.student_flops, self.teacher_flops)
-        return {"flops": flops, "accuracy": point.accuracy_cascade, "deferred": point.deferral_rate}
+        place = np.searchsorted(self.curve.deferral_rate, affordable + 1e-9, side="right") - 1
+        return {
+            "flops": flops,
+            "accuracy": float(self.curve.accuracy[place]),
+            "deferred": float(self.curve.deferral_rate[place]),
+        }
 
     def row(self) -> dict[str, Any]:
         """Returns the row of the table: both networks alone, and the cascade at each amount of work."""
-        nothing = np.zeros(len(self.score), bool)
-        point = operating_point(self.predictions, nothing, OUTLIER_RATE, self.student_flops, self.teacher_flops)
+        nothing, everything = self.curve.accuracy[[0, -1]].tolist()
         return {
             "scenario": self.scenario,
             "pair": self.name,
-            "student": {"flops": self.student_flops, "accuracy": point.accuracy_student},
-            "teacher": {"flops": self.teacher_flops, "accuracy": point.accuracy_teacher},
+            "student": {"flops": self.student_flops, "accuracy": nothing},
+            "teacher": {"flops": self.teacher_flops, "accuracy": everything},
             "cascade": [self.at(1e6 * work) for work in WORK],
         }
 
