@@ -1,5 +1,5 @@
 # make train   set up .venv and run the main job on the embedded digits, offline once installed
-# make test    set up .venv and run linters, type checker and the whole test suite, in under 20 minutes on two cores
+# make test    set up .venv and run linters, type checker and the whole test suite, in some 20 minutes on two cores
 # make fast    set up .venv and run the quick tests, which train nothing, in less than a minute
 # make package build the wheel and the sdist, check them, write a bill of materials (CycloneDX) beside them, and try the
 #              wheel in an environment of its own: train, export, verify, in some five minutes; with another Python:
