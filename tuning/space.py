@@ -190,7 +190,7 @@ class Space:
 
         Raises:
             UserError: a window smaller than a batch, widths and blocks that make no student, or a student that starts
-                from a given one while its widths, blocks or block vary.
+                from a given one while its widths, blocks, block or stem vary.
         """
         window, batch_size = min(self._ends("window", base)), max(self._ends("batch_size", base))
         if batch_size > window:
@@ -198,7 +198,7 @@ class Space:
                 f"space {self.name} allows a window of {window} images with a batch of {batch_size}: "
                 "expected at least one batch in the smallest window; change one of them"
             )
-        shape = [key for key in ("widths", "blocks", "block") if key in self.dimensions]
+        shape = [key for key in ("widths", "blocks", "block", "stem") if key in self.dimensions]
         if shape and base.student_init != "scratch":
             raise UserError(
                 f"space {self.name} varies {' and '.join(shape)}, but the student starts from {base.student_init}, "

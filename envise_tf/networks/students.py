@@ -8,6 +8,10 @@ PReLU ours learned much faster. In the block "react" [Liu et al. 2020, figure 3]
 and the PReLU, between two more, after the sum with the shortcut. The stem, the 1x1 convolutions where the grid is
 halved and the last dense layer stay real-valued: they hold a few percent of the multiplications and most of the
 accuracy [Rastegari et al. 2016].
+
+The stem "plain" is one convolution; "deep" is two (after ResNet-C [He et al. 2019], which has three): a quarter of the
+channels on the grid of the plain one, then all of them on half its side. There twice the widths take the same binary
+work.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ layers = tf.keras.layers
 CHANNEL_MULTIPLE = 32
 
 Block = Literal["bireal", "react"]
+Stem = Literal["plain", "deep"]
 
 Convolution = Callable[[tf.Tensor, int, int], tf.Tensor]
 """Takes maps, channels and a stride, and returns the maps of a 3x3 convolution."""
@@ -42,18 +47,20 @@ def residual_student(
     blocks: Sequence[int],
     binary: bool = True,
     block: Block = "bireal",
+    stem: Stem = "plain",
     real_kernels: bool = False,
 ) -> tf.keras.Model:
     """Returns a student.
 
     Args:
-        size: side of the square image in pixels. The stem brings 224 to a grid of 56, 64 to 32 and leaves 32.
+        size: side of the square image in pixels. A plain stem brings 224 to a grid of 56, 64 to 32 and leaves 32.
         classes: number of logits.
         widths: channels of each stage, of a binary student multiples of 32; the grid is halved before every stage but
             the first.
         blocks: binary convolutions in each stage.
         binary: False gives the real-valued twin: the same layers without their two quantisers.
         block: what surrounds each binary convolution, see the module.
+        stem: what the first of them looks at, see the module.
         real_kernels: the binary convolutions take signs, as always, and multiply them by their kernels as these are:
             how a student learns in the first of two stages. It has the weights of one with binary kernels, one by one,
             and they count as binary ones.
@@ -73,7 +80,8 @@ def residual_student(
     if binary and any(width % CHANNEL_MULTIPLE for width in widths):
         raise UserError(f"widths {list(widths)}: expected multiples of {CHANNEL_MULTIPLE}, as the mobile kernels need")
     images = layers.Input((size, size, 3), dtype="uint8", name="image")
-    x = _stem(Normalisation("symmetric", name="normalisation")(images), size, widths[0])
+    normalised = Normalisation("symmetric", name="normalisation")(images)
+    x = (_deep_stem if stem == "deep" else _plain_stem)(normalised, size, widths[0])
     unit = _react_unit if block == "react" else _bireal_unit
     convolution = _real_convolution if not binary else _unsigned_convolution if real_kernels else _binary_convolution
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
@@ -85,7 +93,13 @@ def residual_student(
 
 
 def widest_widths(
-    size: int, classes: int, blocks: Sequence[int], most_flops: float, binary: bool, block: Block = "bireal"
+    size: int,
+    classes: int,
+    blocks: Sequence[int],
+    most_flops: float,
+    binary: bool,
+    block: Block = "bireal",
+    stem: Stem = "plain",
 ) -> tuple[int, ...]:
     """Returns the channels of the widest student that costs no more than this; of the cheapest if none is so cheap.
 
@@ -99,6 +113,7 @@ def widest_widths(
         most_flops: FLOPs of an image, see `macs`.
         binary: False for the real-valued twin.
         block: as for `residual_student`.
+        stem: likewise.
 
     Raises:
         UserError: a stage has no block.
@@ -108,7 +123,7 @@ def widest_widths(
         widths = tuple(max(CHANNEL_MULTIPLE, int(first * 2**stage)) for stage in range(len(blocks)))
         if widths == found:
             continue
-        if found and macs(residual_student(size, classes, widths, blocks, binary, block)).flops > most_flops:
+        if found and macs(residual_student(size, classes, widths, blocks, binary, block, stem)).flops > most_flops:
             break
         found = widths
     return found
@@ -152,7 +167,7 @@ def with_classes(
     if [weight.shape for weight in weights[:-2]] != trunk or len(weights[-2]) != len(given[-2]):
         raise UserError(
             f"the student to start from ({other.count_params()} parameters) is not the network asked for "
-            f"({student.count_params()}): give the same --widths, --blocks, --block and --twin, or "
+            f"({student.count_params()}): give the same --widths, --blocks, --block, --stem and --twin, or "
             "--student_init scratch"
         )
     rows = {label: row for row, label in enumerate(known)}
@@ -162,9 +177,14 @@ def with_classes(
     student.set_weights([*given[:-2], *weights[-2:]])
 
 
-def _stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
+def _plain_stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
     x = _normalised(layers.Conv2D(channels, 3, 2 if size >= 64 else 1, "same", use_bias=False, name="stem")(x))
     return layers.MaxPooling2D()(x) if size >= 128 else x
+
+
+def _deep_stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:
+    x = layers.ReLU()(_plain_stem(x, size, math.ceil(channels / 4)))
+    return _normalised(layers.Conv2D(channels, 3, 2, "same", use_bias=False, name="stem_2")(x))
 
 
 def _bireal_unit(x: tf.Tensor, channels: int, stride: int, convolution: Convolution) -> tf.Tensor:

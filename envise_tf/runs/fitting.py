@@ -41,7 +41,8 @@ def student_widths(settings: StudentSettings, teacher: tf.keras.Model, size: int
             "--student_init scratch"
         )
     most = _STUDENTS_SHARE * macs(teacher).flops
-    return widest_widths(size, teacher.output_shape[-1], settings.blocks, most, not settings.twin, settings.block)
+    classes, binary = teacher.output_shape[-1], not settings.twin
+    return widest_widths(size, classes, settings.blocks, most, binary, settings.block, settings.stem)
 
 
 def found_replicas(settings: TeachSettings | TrainSettings, told: Callable[[str], None]) -> Replicas:

@@ -9,7 +9,7 @@ from envise_tf.runs.job import Job, found_adaptation, found_job, found_objective
 from envise_tf.settings import TrainSettings
 
 _STUDENTS_OWN = {
-    *("objectives", "widths", "blocks", "block", "windows", "learning_rate", "binary_rate", "warmup"),
+    *("objectives", "widths", "blocks", "block", "stem", "windows", "learning_rate", "binary_rate", "warmup"),
     *("flip", "shift", "cutout", "mixup", "mixed", "out"),
 }
 """Settings that change neither images nor teacher."""

@@ -65,6 +65,8 @@ class StudentSettings(Checked):
             at most 6 % of the teacher's.
         blocks: binary convolutions in each stage.
         block: what surrounds each of them; react learns where each sign turns, and costs three more additions of maps.
+        stem: what stands before them; deep is two real-valued convolutions in place of one, and halves the grid, so
+            that twice the widths take about the same work.
         twin: use the real-valued counterpart in place of the binary student.
         objectives: losses by name, each with its weight and options, such as --objectives.soft_label.weight 1; see
             docs/objectives.md.
@@ -74,6 +76,7 @@ class StudentSettings(Checked):
     widths: tuple[Count, ...] | Literal["auto"] = (32, 64, 128)
     blocks: tuple[Count, ...] = (4, 4, 4)
     block: Literal["bireal", "react"] = "bireal"
+    stem: Literal["plain", "deep"] = "plain"
     twin: bool = False
     objectives: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=lambda: {

@@ -174,4 +174,4 @@ def _with_real_kernels(settings: TrainSettings, student: tf.keras.Model) -> tf.k
 def _shape(settings: TrainSettings) -> dict[str, Any]:
     assert settings.widths != "auto"  # picked when the job was found
     shape = {"widths": list(settings.widths), "blocks": list(settings.blocks)}
-    return {**shape, "binary": not settings.twin, "block": settings.block}
+    return {**shape, "binary": not settings.twin, "block": settings.block, "stem": settings.stem}

@@ -29,9 +29,9 @@ def _seed():
     tf.keras.utils.set_random_seed(2)
 
 
-def shallow_student(classes=5, binary=True, block="bireal"):
+def shallow_student(classes=5, binary=True, block="bireal", stem="plain"):
     """A stage of two units and a halved one, with weights as unlike each other as after training."""
-    student = residual_student(8, classes, widths=(32, 64), blocks=(2, 1), binary=binary, block=block)
+    student = residual_student(8, classes, widths=(32, 64), blocks=(2, 1), binary=binary, block=block, stem=stem)
     random = np.random.default_rng(3)
     student.set_weights(
         [random.uniform(0.1, 1.0, weight.shape) - 0.3 * (weight.ndim > 1) for weight in student.get_weights()]
@@ -106,18 +106,21 @@ def test_with_real_kernels_a_student_has_the_same_weights_and_answers_otherwise(
     np.testing.assert_allclose(real(IMAGES), binary(IMAGES), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stem", ["plain", "deep"])
 @pytest.mark.parametrize("size", [32, 64, 224])
-def test_every_binary_convolution_becomes_one_mobile_operator(size):
-    student = residual_student(size, 5, (32, 64), (2, 1))
+def test_every_binary_convolution_becomes_one_mobile_operator(size, stem):
+    student = residual_student(size, 5, (32, 64), (2, 1), stem=stem)
     counts = operators(larq_compute_engine.convert_keras_model(student))
     assert counts["LceBconv2d"] == len(binary_convolutions(student)) == 3
     assert counts["LceQuantize"] == 3
     assert {name for name in counts if name.startswith("Lce")} == {"LceBconv2d", "LceQuantize"}
 
 
-@pytest.mark.parametrize(("block", "additions"), [("bireal", 1), ("react", 4)])
-def test_the_mobile_interpreter_answers_as_keras(block, additions):
-    student = shallow_student(block=block)
+@pytest.mark.parametrize(
+    ("block", "stem", "additions"), [("bireal", "plain", 1), ("react", "plain", 4), ("bireal", "deep", 1)]
+)
+def test_the_mobile_interpreter_answers_as_keras(block, stem, additions):
+    student = shallow_student(block=block, stem=stem)
     converted = larq_compute_engine.convert_keras_model(student)
     counts = operators(converted)
     assert [counts[name] for name in ("LceBconv2d", "LceQuantize", "PRELU")] == [3, 3, 3]
@@ -140,14 +143,31 @@ def test_the_binary_convolution_multiplies_signs_and_pads_with_ones():
     np.testing.assert_array_equal(layer(values), np.einsum("bhwcij,ijco->bhwo", windows, kernel))
 
 
-@pytest.mark.parametrize("block", ["bireal", "react"])
-def test_the_twin_is_the_same_network_without_quantisers(block):
-    student, twin = shallow_student(block=block), shallow_student(binary=False, block=block)
+@pytest.mark.parametrize(("block", "stem"), [("bireal", "plain"), ("react", "plain"), ("bireal", "deep")])
+def test_the_twin_is_the_same_network_without_quantisers(block, stem):
+    student, twin = shallow_student(block=block, stem=stem), shallow_student(binary=False, block=block, stem=stem)
     assert twin.count_params() == student.count_params()
     assert [w.shape for w in twin.get_weights()] == [w.shape for w in student.get_weights()]
     assert not any(is_binary(variable) for variable in twin.variables)
     kinds = [layers.Conv2D if type(layer) is larq.layers.QuantConv2D else type(layer) for layer in student.layers]
     assert [type(layer) for layer in twin.layers] == kinds
+
+
+@pytest.mark.parametrize(("size", "side"), [(16, 8), (32, 16), (64, 16), (128, 16), (224, 28)])
+def test_a_deep_stem_halves_the_grid_of_a_plain_one(size, side):
+    plain, deep = (residual_student(size, 5, (64, 128), (1, 1), stem=stem) for stem in ("plain", "deep"))
+    sides = [binary_convolutions(student)[0].input_shape[1] for student in (plain, deep)]
+    assert sides == [2 * side, side]
+    convolutions = [layer for layer in deep.layers if layer.name.startswith("stem")]
+    assert [layer.filters for layer in convolutions] == [16, 64]
+
+
+def test_behind_a_deep_stem_twice_the_widths_take_the_same_binary_work():
+    plain = macs(residual_student(32, 5, (32, 64, 128), (4, 4, 4)))
+    deep = macs(residual_student(32, 5, (64, 128, 256), (4, 4, 4), stem="deep"))
+    assert [each.binary_macs for each in (plain, deep)] == [103809024, 103809024]
+    # By hand: 27 x 16 on 32 x 32, 9 x 16 x 64 on 16 x 16, the 1x1 convolutions on 8 x 8 and 4 x 4, and the logits.
+    assert deep.float_macs == 27 * 16 * 32**2 + 9 * 16 * 64 * 16**2 + 64 * 128 * 8**2 + 128 * 256 * 4**2 + 256 * 5
 
 
 def test_a_learned_shift_moves_the_sign():
@@ -181,16 +201,17 @@ def test_a_head_that_grows_and_shrinks_keeps_the_logits_of_the_classes_that_stay
 
 
 @pytest.mark.parametrize(
-    ("widths", "blocks", "block"),
+    ("widths", "blocks", "block", "stem"),
     [
-        ((32, 96), (2, 1), "bireal"),
-        ((32, 64), (1, 2), "bireal"),
-        ((32,), (2,), "bireal"),
-        ((32, 64), (2, 1), "react"),
+        ((32, 96), (2, 1), "bireal", "plain"),
+        ((32, 64), (1, 2), "bireal", "plain"),
+        ((32,), (2,), "bireal", "plain"),
+        ((32, 64), (2, 1), "react", "plain"),
+        ((32, 64), (2, 1), "bireal", "deep"),
     ],
 )
-def test_a_student_of_another_network_is_refused(widths, blocks, block):
-    student = residual_student(8, 3, widths, blocks, block=block)
+def test_a_student_of_another_network_is_refused(widths, blocks, block, stem):
+    student = residual_student(8, 3, widths, blocks, block=block, stem=stem)
     before = student.get_weights()
     with pytest.raises(UserError, match=r"is not the network asked for .*: give the same --widths"):
         with_classes(student, shallow_student(classes=6), [4, 0, 5])

@@ -16,7 +16,7 @@ ANCHOR = "objectives.attention_triplet.anchor"
 SQUARED = "objectives.attention_triplet.squared"
 
 SEARCHED = {"window", "batch_size", "learning_rate", "warmup", "flip", "shift", "cutout", "mixup", "mixed"}
-SEARCHED |= {"binary_rate", "widths", "blocks", "block"}
+SEARCHED |= {"binary_rate", "widths", "blocks", "block", "stem"}
 
 
 def space(folder: Path, text: str) -> Space:
