@@ -166,15 +166,37 @@ def with_classes(
     trunk = [weight.shape for weight in given[:-2]]
     if [weight.shape for weight in weights[:-2]] != trunk or len(weights[-2]) != len(given[-2]):
         raise UserError(
-            f"the student to start from ({other.count_params()} parameters) is not the network asked for "
-            f"({student.count_params()}): give the same --widths, --blocks, --block, --stem and --twin, or "
-            "--student_init scratch"
+            f"the student to start from is {_shape_in_words(other)}, but {_shape_in_words(student)} was asked for: "
+            "give the same, or --student_init scratch"
         )
     rows = {label: row for row, label in enumerate(known)}
     stays = [row for row, label in enumerate(classes) if label in rows]
     for head, given_head in zip(weights[-2:], given[-2:], strict=True):  # kernel and bias of the logits
         head[..., stays] = given_head[..., [rows[classes[row]] for row in stays]]
     student.set_weights([*given[:-2], *weights[-2:]])
+
+
+def _shape_in_words(network: tf.keras.Model) -> str:
+    """Returns the flags of train that ask for a student like this, or what is known of another network."""
+    names = {layer.name for layer in network.layers}
+    if "stem" not in names:
+        return f"no student of this package (it has {network.count_params():,} parameters)"
+    units = [
+        layer
+        for layer in network.layers
+        if isinstance(layer, layers.Conv2D) and layer.kernel_size == (3, 3) and not layer.name.startswith("stem")
+    ]
+    starts = [place for place, layer in enumerate(units) if not place or layer.strides == (2, 2)]
+    blocks = [end - start for start, end in zip(starts, [*starts[1:], len(units)], strict=True)]
+    is_react = any(isinstance(layer, Shift) for layer in network.layers)
+    flags = {
+        "widths": [units[start].filters for start in starts],
+        "blocks": blocks,
+        "block": "react" if is_react else "bireal",
+        "stem": "deep" if "stem_2" in names else "plain",
+        "twin": "false" if any(map(is_binary, network.variables)) else "true",
+    }
+    return " ".join(f"--{flag} {value}".replace(", ", ",") for flag, value in flags.items())
 
 
 def _plain_stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:

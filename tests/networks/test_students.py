@@ -1,5 +1,6 @@
 """Students: which kernels are binary, what the mobile converter makes of them, and the real-valued twin."""
 
+import re
 from collections import Counter
 
 import larq
@@ -201,19 +202,24 @@ def test_a_head_that_grows_and_shrinks_keeps_the_logits_of_the_classes_that_stay
 
 
 @pytest.mark.parametrize(
-    ("widths", "blocks", "block", "stem"),
+    ("asked", "said"),
     [
-        ((32, 96), (2, 1), "bireal", "plain"),
-        ((32, 64), (1, 2), "bireal", "plain"),
-        ((32,), (2,), "bireal", "plain"),
-        ((32, 64), (2, 1), "react", "plain"),
-        ((32, 64), (2, 1), "bireal", "deep"),
+        ({"widths": (32, 96)}, "--widths [32,96] --blocks [2,1] --block bireal --stem plain --twin false"),
+        ({"blocks": (1, 2)}, "--widths [32,64] --blocks [1,2] --block bireal --stem plain --twin false"),
+        (
+            {"widths": (32, 32, 64), "blocks": (1, 1, 1)},
+            "--widths [32,32,64] --blocks [1,1,1] --block bireal --stem plain --twin false",
+        ),
+        ({"block": "react"}, "--widths [32,64] --blocks [2,1] --block react --stem plain --twin false"),
+        ({"stem": "deep"}, "--widths [32,64] --blocks [2,1] --block bireal --stem deep --twin false"),
     ],
 )
-def test_a_student_of_another_network_is_refused(widths, blocks, block, stem):
-    student = residual_student(8, 3, widths, blocks, block=block, stem=stem)
+def test_a_student_of_another_network_is_refused(asked, said):
+    student = residual_student(8, 3, **{"widths": (32, 64), "blocks": (2, 1)} | asked)
     before = student.get_weights()
-    with pytest.raises(UserError, match=r"is not the network asked for .*: give the same --widths"):
+    own = "--widths [32,64] --blocks [2,1] --block bireal --stem plain --twin false"
+    message = f"the student to start from is {own}, but {said} was asked for: give the same, or --student_init scratch"
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         with_classes(student, shallow_student(classes=6), [4, 0, 5])
     for one, other in zip(before, student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
