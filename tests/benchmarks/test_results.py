@@ -71,6 +71,23 @@ def test_differences_are_paired_by_scenario_and_seed(table):
     assert found["interval"] == pytest.approx((0.02 - half, 0.02 + half), abs=1e-5)
 
 
+def test_scores_are_ranked_by_what_they_save_student_by_student(tmp_path, monkeypatch):
+    def row(**gies: float) -> dict:
+        return {"scores": {name: {"gie_at_equal_accuracy": {"0.05": gie}} for name, gie in gies.items()}}
+
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    one, two = row(margin=0.4, msp=0.3, vim=0.1), row(margin=0.2, msp=0.3)
+    (tmp_path / "pairs.json").write_text(json.dumps({"rows": [one, two]}))
+    (tmp_path / "objectives.json").write_text(json.dumps({"rows": [one]}))
+    assert results.students_of_all_grids() == [one, two]  # one stands in both
+    margin, msp, vim = sorted(results.ranked_scores("margin"), key=lambda of: of["name"])
+    assert [of["name"] for of in results.ranked_scores("margin")][-1] == "vim"
+    assert (margin["gie"], margin["difference"], msp["difference"]) == pytest.approx((0.3, 0.0, 0.0))
+    # Student's t of 97.5 % with one degree of freedom is 12.706; the differences are -0.1 and 0.1.
+    assert msp["interval"] == pytest.approx((-1.2706, 1.2706), abs=1e-4)
+    assert (vim["students"], vim["difference"]) == (1, pytest.approx(-0.3))
+
+
 def test_one_pair_has_no_interval_and_none_no_difference(table):
     assert results.paired(table, "c", "b", "figures/0/gie") == {
         "pairs": 1,
