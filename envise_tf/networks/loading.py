@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,13 +156,29 @@ def load_network(path: Path, known: list[str]) -> tf.keras.Model:
         ) from error
 
 
-def load_generic(init: str, teacher: str, twin: bool) -> tf.keras.Model | None:
-    """Returns the student of all the teacher's classes that another starts from; None for "scratch".
+@dataclass(frozen=True, eq=False)
+class Generic:
+    """A student of many classes that others start from.
+
+    Attributes:
+        network: with a logit for each of its classes.
+        classes: the teacher's class of each of its logits, -1 where the teacher has none; None for all the teacher's
+            classes in the teacher's order.
+    """
+
+    network: tf.keras.Model
+    classes: list[int] | None
+
+
+def load_generic(init: str, teacher: str, class_names: Sequence[str], twin: bool) -> Generic | None:
+    """Returns the student that another starts from; None for "scratch".
 
     Args:
-        init: "scratch", "generic" for the one that is shipped beside the teacher, the name of another shipped one, or
-            the path of a student.keras.
+        init: "scratch", "generic" for the one that is shipped beside the teacher, the name of another shipped one,
+            whose classes are the teacher's of the same name, or the path of a student.keras of all the teacher's
+            classes.
         teacher: a shipped teacher's name, or any other reference, beside which no student is shipped.
+        class_names: of the teacher.
         twin: whether a real-valued one is wanted, none of which is shipped.
 
     Raises:
@@ -171,11 +187,13 @@ def load_generic(init: str, teacher: str, twin: bool) -> tf.keras.Model | None:
     if init == "scratch":
         return None
     if init in shipped_names("student") and not twin:
-        return shipped_network(init, "student")
+        number = {name: label for label, name in enumerate(class_names)}
+        classes = [number.get(name, -1) for name in card(init, "student")["class_names"]]
+        return Generic(shipped_network(init, "student"), classes)
     if init != "generic":
-        return load_network(Path(init), shipped_names("student"))
+        return Generic(load_network(Path(init), shipped_names("student")), None)
     require_generic(init, teacher, twin)
-    return shipped_network(teacher, "student")
+    return Generic(shipped_network(teacher, "student"), None)
 
 
 def require_generic(init: str, teacher: str, twin: bool) -> None:

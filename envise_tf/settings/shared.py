@@ -59,8 +59,8 @@ class StudentSettings(Checked):
     """Student.
 
     Args:
-        student_init: scratch, generic (the student shipped beside the teacher), the name of another shipped student, or
-            the path of a student.keras.
+        student_init: scratch, generic (the student shipped beside the teacher), the name of another shipped student, of
+            whose classes those are kept that have the same name, or the path of a student.keras.
         widths: channels of each stage, multiples of 32 but for the twin; auto takes the widest student whose work is
             at most 6 % of the teacher's.
         blocks: binary convolutions in each stage.

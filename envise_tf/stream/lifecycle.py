@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from envise_tf.deferral.budget import DeferralBudget
 from envise_tf.deferral.serving import ServingStudent
+from envise_tf.networks.loading import Generic
 from envise_tf.networks.students import with_classes
 from envise_tf.networks.tracing import custom_gradients, forget_networks
 from envise_tf.stream.adapt import Adapting
@@ -50,7 +51,7 @@ class Lifecycle:
         adapting: how students are made.
         serving: how they serve, and by which policy: scratch forgets all of them at a change.
         workshop: with what they are made.
-        generic: a student of all the teacher's classes to start from; None starts from scratch.
+        generic: a student of many classes to start from; None starts from scratch.
         memory: bytes of images kept for training.
         image_shape: (height, width, 3) of every image.
         students: most earlier students kept, >= 1.
@@ -68,7 +69,7 @@ class Lifecycle:
         adapting: AdaptPlan,
         serving: ServePlan,
         workshop: Workshop,
-        generic: tf.keras.Model | None,
+        generic: Generic | None,
         memory: int,
         image_shape: tuple[int, ...],
         students: int,
@@ -81,8 +82,8 @@ class Lifecycle:
         self._find = adapting.find
         self._may_reuse = False
         self._gradients = custom_gradients()
-        if generic is not None:
-            with_classes(workshop.build(1), generic, [0])  # if it does not fit, that is said before the first image
+        if generic is not None:  # if it does not fit, that is said before the first image
+            with_classes(workshop.build(1), generic.network, [0], generic.classes)
         self._tries = self._new_tries()
         self._budget = DeferralBudget(serving.most_deferred, serving.deferred_window)
         self._phase: Adapting | Service = self._adaptation()
@@ -147,7 +148,9 @@ class Lifecycle:
         past = [] if self._serving.policy == "scratch" else self._past
         self.workshop.teacher.forget()
         trained_on = self.workshop.teacher.adaptation
-        starts = [] if self._generic is None else [Start("the generic student", self._generic, None, trained_on)]
+        starts = []
+        if self._generic is not None:
+            starts.append(Start("the generic student", self._generic.network, self._generic.classes, trained_on))
         for number, student in enumerate(past):
             starts.append(
                 Start(f"earlier student {number}", student.network, student.classes.tolist(), student.adaptation)

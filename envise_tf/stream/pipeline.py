@@ -266,7 +266,7 @@ def begun_lifecycle(settings: StreamSettings, sight: Sight) -> Lifecycle:
             settings.schedule,
         ),
         _workshop(settings, sight, size),
-        load_generic(settings.student_init, settings.teacher, settings.twin),
+        load_generic(settings.student_init, settings.teacher, sight.teacher.class_names, settings.twin),
         settings.memory * _MEGABYTE,
         (size, size, 3),
         settings.students,

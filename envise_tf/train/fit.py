@@ -20,21 +20,24 @@ from envise_tf.run import Run
 from envise_tf.settings import TrainSettings
 
 
-def begun_student(settings: TrainSettings, size: int, classes: Sequence[int]) -> tf.keras.Model:
+def begun_student(
+    settings: TrainSettings, size: int, classes: Sequence[int], class_names: Sequence[str]
+) -> tf.keras.Model:
     """Returns the student as it begins: untrained, or with the weights of the one that the settings start from.
 
     Args:
         settings: of the training; their widths are numbers.
         size: side of the images in pixels.
         classes: the teacher's class, or the label, of each of the student's logits.
+        class_names: of all the teacher's classes, or labels.
 
     Raises:
         UserError: as in `load_generic` and `with_classes`.
     """
     student = _new_student(settings, size, len(classes))
-    other = load_generic(settings.student_init, settings.teacher, settings.twin)
-    if other is not None:
-        with_classes(student, other, classes)
+    generic = load_generic(settings.student_init, settings.teacher, class_names, settings.twin)
+    if generic is not None:
+        with_classes(student, generic.network, classes, generic.classes)
     return student
 
 

@@ -50,7 +50,7 @@ def labelled_training(settings: TrainSettings, resumed: bool) -> Run:
     replicas = found_replicas(settings, _told)
     with opened_run(settings, "train", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
-        student = begun_student(settings, source.size or 0, classes)
+        student = begun_student(settings, source.size or 0, classes, source.class_names)
         steps = stream.batches_a_window
         labels = len(source.class_names)
         fit = Fit(student, lambda each: LabelledStudent(each, classes, labels, objectives), settings, steps, replicas)

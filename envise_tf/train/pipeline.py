@@ -134,7 +134,7 @@ def _distilled(
         job = dataclasses.replace(job, settings=dataclasses.replace(settings, widths=widths))
         names = ", ".join(_names(job, classes))
         _CONSOLE.print(f"the student learns {len(classes)} of {job.teacher.classes} classes: {names}", soft_wrap=True)
-        student = begun_student(job.settings, job.size, classes)
+        student = begun_student(job.settings, job.size, classes, job.teacher.class_names)
         steps, teacher = job.stream.batches_a_window, replicas.copied(job.teacher.model)
         fit = Fit(
             student, lambda each: Distiller(each, teacher, classes, job.objectives), job.settings, steps, replicas

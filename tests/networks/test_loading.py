@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 from envise_tf.errors import UserError
-from envise_tf.networks.loading import as_classifier, load_teacher
+from envise_tf.networks.loading import as_classifier, load_generic, load_teacher
 from envise_tf.networks.normalisation import Normalisation
+from envise_tf.networks.shipped import card
+from envise_tf.networks.students import residual_student, with_classes
 
 layers = tf.keras.layers
 IMAGES = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
@@ -101,6 +103,27 @@ def test_a_shipped_teacher_is_called_by_its_name():
     classifier = load_teacher("digits-disjoint")
     assert classifier.class_names[:3] == ("zero", "one", "two")
     assert (classifier.size, classifier.classes) == (32, 10)
+
+
+def test_a_shipped_student_knows_the_classes_of_another_teacher_by_their_names():
+    generic = load_generic("cifar100-disjoint", "my.keras", ("zebra", "apple", "wolf"), twin=False)
+    names = card("cifar100-disjoint", "student")["class_names"]
+    assert generic is not None
+    assert {names[row]: label for row, label in enumerate(generic.classes) if label >= 0} == {"apple": 1, "wolf": 2}
+    student = residual_student(32, 3, (32, 64, 128), (4, 4, 4))
+    untrained = student.layers[-1].kernel.numpy()
+    with_classes(student, generic.network, [0, 1, 2], generic.classes)
+    own, given = student.get_weights(), generic.network.get_weights()
+    rows = [names.index("apple"), names.index("wolf")]
+    np.testing.assert_array_equal(own[-2], np.stack([untrained[:, 0], *given[-2][:, rows].T], axis=1))
+    for trunk, other in zip(own[:-2], given[:-2], strict=True):
+        np.testing.assert_array_equal(trunk, other)
+
+
+def test_a_teachers_own_generic_student_has_all_its_classes():
+    generic = load_generic("generic", "cifar100-disjoint", (), twin=False)
+    assert generic is not None
+    assert (generic.classes, generic.network.output_shape) == (None, (None, 100))
 
 
 def test_names_that_are_too_few_are_refused(tmp_path):

@@ -13,7 +13,7 @@ from envise_tf.distillation.training import DivergenceError
 from envise_tf.images.holding_back import fingerprints, is_held_back, is_promising
 from envise_tf.images.windows import Augmentation
 from envise_tf.networks.labelled import LabelledLogits
-from envise_tf.networks.loading import Classifier
+from envise_tf.networks.loading import Classifier, Generic
 from envise_tf.networks.tracing import custom_gradients
 from envise_tf.stream.adapt import earliest_service
 from envise_tf.stream.journal import Replies
@@ -83,7 +83,7 @@ def begun(teacher, generic, adapt=None, serve=None, labelled=None) -> Lifecycle:
         dataclasses.replace(ADAPT, **(adapt or {})),
         dataclasses.replace(SERVE, **(serve or {})),
         workshop,
-        generic,
+        Generic(generic, None),
         memory=300 * SIZE * SIZE * 3,
         image_shape=(SIZE, SIZE, 3),
         students=4,

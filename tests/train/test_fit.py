@@ -23,7 +23,7 @@ def settings_of(**given):
 
 
 def begun(settings, modelled=lambda student: labelled(student)):
-    return Fit(begun_student(settings, SIZE, CLASSES), modelled, settings, 1, one_replica())
+    return Fit(begun_student(settings, SIZE, CLASSES, ("a", "b")), modelled, settings, 1, one_replica())
 
 
 def labelled(student):
