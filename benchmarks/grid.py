@@ -195,7 +195,17 @@ def row(cell: Cell, run: Path) -> dict[str, Any]:
     """Returns a cell's row of the table: figures of a finished run, shares in 0..1 where nothing else is said."""
     result = json.loads((run / "result.json").read_text())
     evaluation = result["evaluation"]
-    kept = ("score", "agreement", "promise", "calibration", "equal_accuracy", "rates", "scores", "separation")
+    kept = (
+        "score",
+        "agreement",
+        "promise",
+        "calibration",
+        "equal_accuracy",
+        "rates",
+        "scores",
+        "separation",
+        "localisation",
+    )
     return {
         "scenario": cell.scenario,
         "kind": cell.kind,

@@ -19,7 +19,7 @@ from envise_tf.measures.paired import paired_difference
 from envise_tf.networks.shipped import card
 
 FOLDER = Path(__file__).parent
-GRIDS = ("students", "pairs", "attention", "baselines", "objectives")
+GRIDS = ("students", "pairs", "attention", "tiny_imagenet", "baselines", "objectives")
 PAGES = FOLDER / "pages"
 DOCS = FOLDER.parent / "docs"
 
@@ -187,7 +187,7 @@ def students_of_all_grids() -> list[dict[str, Any]]:
 
 
 def ranked_scores(base: str) -> list[dict[str, Any]]:
-    """Returns what each score saves one point below the adapted teacher, at 5 % outliers, over all students.
+    """Returns what each score saves one point below the cascade's teacher, at 5 % outliers, over all students.
 
     Args:
         base: the score that each one is paired with, student by student.
