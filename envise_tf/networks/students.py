@@ -149,8 +149,9 @@ def with_classes(
         student: a student with len(classes) logits; changed in place.
         other: the same network with other logits.
         classes: the teacher's class of each of the student's logits.
-        known: the teacher's class of each of the other's logits. The logits of classes that it lacks stay as they are.
-            None for a generic student, which has a logit for every class of the teacher, in the teacher's order.
+        known: the teacher's class of each of the other's logits, -1 where the teacher has none. The logits of classes
+            that it lacks stay as they are. None for a generic student, which has a logit for every class of the
+            teacher, in the teacher's order.
 
     Raises:
         UserError: the two are not the same network, or the generic one lacks a class.
