@@ -5,13 +5,15 @@ teachers. Their GiE cannot be compared, for it is of the own teacher's work at t
 at so many FLOPs an image can. The cascade defers, by the score of its run, as many of the test images as the work
 allows, 5 % of them outliers: no threshold is chosen by labels.
 
-Writes frontier.json beside this file, and docs/frontier.png.
+Writes frontier.json beside this file, and docs/frontier.png. What was measured before stays in both, but for
+the same pair on the same scenario.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ WORK = (25, 50, 100, 200)
 BATCH = 256
 POINTS = 60
 """Of a curve in the picture."""
+PANELS_ACROSS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +79,16 @@ class Pair:
         }
 
     def row(self) -> dict[str, Any]:
-        """Returns the row of the table: both networks alone, and the cascade at each amount of work."""
+        """Returns the row of the table: both networks alone, and the cascade for some work and along a curve."""
         nothing, everything = self.curve.accuracy[[0, -1]].tolist()
+        along = np.linspace(self.student_flops, self.student_flops + self.teacher_flops, POINTS)
         return {
             "scenario": self.scenario,
             "pair": self.name,
             "student": {"flops": self.student_flops, "accuracy": nothing},
             "teacher": {"flops": self.teacher_flops, "accuracy": everything},
             "cascade": [self.at(1e6 * work) for work in WORK],
+            "curve": [self.at(flops) for flops in along.tolist()],
         }
 
 
@@ -113,31 +118,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TARGET, help="the JSON")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="the figure")
     flags = parser.parse_args()
-    pairs = [pair_of(folder) for folder in flags.runs]
-    rows = [pair.row() for pair in pairs]
-    content = {
-        "command": " ".join(["python benchmarks/frontier.py", *map(str, flags.runs)]),
-        "outlier_rate": OUTLIER_RATE,
-        "rows": rows,
-        **provenance(),
-    }
+    known = json.loads(flags.out.read_text())["rows"] if flags.out.exists() else []
+    new = [pair_of(folder).row() | {"run": str(folder), **provenance()} for folder in flags.runs]
+    rows = list({(row["scenario"], row["pair"]): row for row in [*known, *new]}.values())
+    content = {"command": "python benchmarks/frontier.py RUN ...", "outlier_rate": OUTLIER_RATE, "rows": rows}
     Run(flags.out.parent).write_json(flags.out.name, content)
-    picture(pairs).savefig(flags.picture, dpi=100)
+    picture(rows).savefig(flags.picture, dpi=100)
     _show(rows)
 
 
-def picture(pairs: list[Pair]) -> Figure:
+def picture(rows: list[dict[str, Any]]) -> Figure:
     """Returns accuracy against work, a panel a scenario: from the student alone to everything deferred."""
-    scenarios = list(dict.fromkeys(pair.scenario for pair in pairs))
-    names = list(dict.fromkeys(pair.name for pair in pairs))
+    scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
+    names = list(dict.fromkeys(row["pair"] for row in rows))
     colours = dict(zip(names, colours_of(len(names)), strict=True))
-    figure = Figure(figsize=(4.2 * len(scenarios), 3.3), layout="constrained")
-    for axes, scenario in zip(figure.subplots(1, len(scenarios), squeeze=False)[0], scenarios, strict=True):
-        for pair in (pair for pair in pairs if pair.scenario == scenario):
-            most = pair.student_flops + pair.teacher_flops
-            points = [pair.at(flops) for flops in np.linspace(pair.student_flops, most, POINTS)]
-            work, accuracy = ([point[key] for point in points] for key in ("flops", "accuracy"))
-            axes.plot(np.divide(work, 1e6), np.multiply(accuracy, 100), color=colours[pair.name], label=pair.name)
+    across = min(len(scenarios), PANELS_ACROSS)
+    down = -(-len(scenarios) // across)
+    figure = Figure(figsize=(4.2 * across, 3.3 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for axes in panels[len(scenarios) :]:
+        axes.set_axis_off()
+    for axes, scenario in zip(panels, scenarios, strict=False):
+        for row in (row for row in rows if row["scenario"] == scenario):
+            work, accuracy = (np.array([point[key] for point in row["curve"]]) for key in ("flops", "accuracy"))
+            axes.plot(work / 1e6, 100 * accuracy, color=colours[row["pair"]], label=row["pair"])
         axes.set(
             title=scenario,
             xlabel="work, MFLOPs an image",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,8 @@ def main() -> None:
     parser.add_argument("grid", help="path of a YAML file, such as benchmarks/grids/objectives.yaml")
     parser.add_argument("--missing", action="store_true", help="leave out cells that the table has, trained elsewhere")
     flags = parser.parse_args()
+    # As Ctrl-C: the training is ended with its driver, rather than left alone to hold the cell.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     path = Path(flags.grid)
     cells = list(cells_of(loaded(path)))
     folder, table = KEPT / path.stem, TABLES / f"{path.stem}.json"

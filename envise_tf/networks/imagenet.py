@@ -77,11 +77,23 @@ def imagenet_classifier(
     return _with_weights(efficientnet_lite(reference.scale, size, len(rows), reference.network_size), tensors)
 
 
-def with_new_head(reference: ImagenetReference, size: int, classes: int) -> tf.keras.Model:
-    """Returns a network with its ImageNet weights and a last layer of random ones, see `imagenet_classifier`."""
-    tensors = torch_tensors(_weights_file(reference.scale))
+def to_fine_tune(
+    reference: ImagenetReference, size: int, classes: int, wordnet_ids: Sequence[str] = ()
+) -> tf.keras.Model:
+    """Returns a network to train on other images, see `imagenet_classifier`.
+
+    Args:
+        reference: as there.
+        size: as there.
+        classes: number of logits.
+        wordnet_ids: of the classes, or none. Where all of them are ImageNet's, the last layer is ImageNet's, too, and
+            the network is right about many images before it is trained; else it is one of random weights.
+    """
+    if wordnet_ids and set(wordnet_ids) <= set(imagenet_classes()):
+        return imagenet_classifier(reference, size, wordnet_ids)
     model = efficientnet_lite(reference.scale, size, classes, reference.network_size)
     kernel, bias = model.get_layer("logits").get_weights()
+    tensors = torch_tensors(_weights_file(reference.scale))
     return _with_weights(model, tensors | {"_fc.weight": kernel.T, "_fc.bias": bias})
 
 

@@ -19,7 +19,7 @@ from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
 from envise_tf.images.windows import Augmentation, Stream
 from envise_tf.networks.efficientnet_lite import with_frozen_blocks
-from envise_tf.networks.imagenet import ImagenetReference, with_new_head
+from envise_tf.networks.imagenet import ImagenetReference, to_fine_tune
 from envise_tf.networks.labelled import CALIBRATION_FILE, LabelledLogits
 from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import keras_application, wide_resnet
@@ -90,7 +90,7 @@ def _network(settings: TeachSettings, source: Source) -> tf.keras.Model:
     classes = len(source.class_names)
     reference = ImagenetReference.of(settings.initial)
     if reference is not None:
-        return with_frozen_blocks(with_new_head(reference, size, classes), settings.frozen)
+        return with_frozen_blocks(to_fine_tune(reference, size, classes, source.wordnet_ids), settings.frozen)
     if settings.initial is not None:
         return _initial(settings.initial, size, classes)
     if settings.network == "wide_resnet":

@@ -40,13 +40,19 @@ def test_the_images_that_the_student_is_least_sure_of_are_deferred_as_far_as_the
 def test_a_row_agrees_with_what_the_evaluation_says_of_both_networks(digits_run, tmp_path, monkeypatch):
     out, drawn = tmp_path / "frontier.json", tmp_path / "frontier.png"
     monkeypatch.setattr("sys.argv", ["frontier.py", str(digits_run), "--out", str(out), "--picture", str(drawn)])
+    other = {"scenario": "cifar100-zoo", "pair": "another", "curve": [{"flops": 1e6, "accuracy": 0.5}]}
+    other |= {"student": {"accuracy": 0.5}, "cascade": [{"accuracy": 0.5}] * 4, "teacher": {"accuracy": 0.5}}
+    before = {"scenario": "digits", "pair": frontier.kind_of(digits_run)}
+    out.write_text(json.dumps({"rows": [other, before]}))
     frontier.main()
-    (row,) = json.loads(out.read_text())["rows"]
+    kept, row = json.loads(out.read_text())["rows"]
+    assert kept == other
     evaluation = json.loads((digits_run / "result.json").read_text())["evaluation"]
     (rate,) = [each for each in evaluation["rates"] if each["outlier_rate"] == 0.05]
     for network in ("student", "teacher"):
         assert row[network]["accuracy"] == pytest.approx(rate[f"accuracy_{network}"])
         assert row[network]["flops"] == evaluation["work"][network]["flops"]
     # More work than both networks take: the teacher answers all.
-    assert row["cascade"][-1]["accuracy"] == pytest.approx(rate["accuracy_teacher"])
+    assert row["cascade"][-1]["accuracy"] == row["curve"][-1]["accuracy"] == pytest.approx(rate["accuracy_teacher"])
+    assert row["curve"][0]["accuracy"] == row["student"]["accuracy"]
     assert drawn.read_bytes().startswith(b"\x89PNG")

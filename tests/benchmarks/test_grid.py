@@ -1,7 +1,9 @@
 """The grid of trainings: which cells there are, in what order, and that a finished or killed one is not lost."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import grid
@@ -107,6 +109,25 @@ def test_a_table_grows_by_what_is_trained_and_a_failed_cell_is_named(tmp_path, m
     grid.main()
     assert json.loads((tmp_path / "small.json").read_text())["rows"] == [soft, hard]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_driver_that_is_told_to_end_takes_its_training_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "KEPT", tmp_path / "runs")
+    monkeypatch.setattr(grid, "TABLES", tmp_path)
+    # In place of a Python that trains: one that ends the driver, and would go on for an hour.
+    stub = tmp_path / "python"
+    stub.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nkill -TERM $PPID\nexec sleep 3600\n")
+    stub.chmod(0o755)
+    monkeypatch.setattr(grid.sys, "executable", str(stub))
+    monkeypatch.setattr("sys.argv", ["grid.py", str(written(tmp_path, SMALL))])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            grid.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_row_of_other_settings_is_no_row_of_the_cell(tmp_path):

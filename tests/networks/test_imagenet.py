@@ -14,7 +14,7 @@ from envise_tf.networks.imagenet import (
     imagenet_classes,
     imagenet_classifier,
     imagenet_rows,
-    with_new_head,
+    to_fine_tune,
 )
 from envise_tf.networks.loading import load_teacher
 from envise_tf.runs.teacher import fitted_to
@@ -101,12 +101,18 @@ def test_restricted_to_some_classes_the_logits_are_those_of_the_whole(whole, ten
     np.testing.assert_allclose(some(IMAGES), whole(IMAGES).numpy()[:, [999, 0]], atol=1e-5)
 
 
-def test_a_new_head_leaves_the_features(whole, tensors):
-    model = with_new_head(SMALL, 32, 5)
+@pytest.mark.parametrize("wordnet_ids", [(), ("n01440764", "n15075141", "n00000001", "n00000002", "n00000003")])
+def test_a_new_head_leaves_the_features(whole, tensors, wordnet_ids):
+    model = to_fine_tune(SMALL, 32, 5, wordnet_ids)
     assert model.output_shape == (None, 5)
     for ours, theirs in zip(model.layers[:-1], whole.layers[:-1], strict=True):
         for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_for_classes_of_its_own_the_head_is_its_own(whole, tensors):
+    model = to_fine_tune(SMALL, 32, 2, ("n15075141", "n01440764"))
+    np.testing.assert_allclose(model(IMAGES), whole(IMAGES).numpy()[:, [999, 0]], atol=1e-5)
 
 
 def test_it_can_be_given_as_a_teacher_and_takes_images_of_any_size(whole, tensors):

@@ -10,7 +10,7 @@ from torch_files import write_lite0_package
 from envise_tf.distillation.replicas import replicas_of
 from envise_tf.images.loading import load_source
 from envise_tf.images.windows import Stream
-from envise_tf.networks.imagenet import ImagenetReference, with_new_head
+from envise_tf.networks.imagenet import ImagenetReference, to_fine_tune
 from envise_tf.networks.loading import load_teacher
 from envise_tf.networks.teachers import wide_resnet
 from envise_tf.runs.job import found_job
@@ -119,7 +119,7 @@ def test_an_imagenet_classifier_is_fine_tuned_with_a_head_for_the_classes(tmp_pa
     assert 0 <= result["accuracy_on_kept"] <= 1
     teacher = load_teacher(str(run))
     assert (teacher.size, teacher.classes) == (32, 10)
-    untrained = with_new_head(ImagenetReference("lite0", 48), 32, 10)
+    untrained = to_fine_tune(ImagenetReference("lite0", 48), 32, 10)
     for name in ("stem", "block14_project_bn"):
         for one, other in zip(
             teacher.model.get_layer(name).get_weights(), untrained.get_layer(name).get_weights(), strict=True
