@@ -48,12 +48,13 @@ def residual_student(
     binary: bool = True,
     block: Block = "bireal",
     stem: Stem = "plain",
+    student_size: int | None = None,
     real_kernels: bool = False,
 ) -> tf.keras.Model:
     """Returns a student.
 
     Args:
-        size: side of the square image in pixels. A plain stem brings 224 to a grid of 56, 64 to 32 and leaves 32.
+        size: side of the square image in pixels.
         classes: number of logits.
         widths: channels of each stage, of a binary student multiples of 32; the grid is halved before every stage but
             the first.
@@ -61,6 +62,8 @@ def residual_student(
         binary: False gives the real-valued twin: the same layers without their two quantisers.
         block: what surrounds each binary convolution, see the module.
         stem: what the first of them looks at, see the module.
+        student_size: side to which a layer inside shrinks the images, or None for theirs. A plain stem brings 224 to a
+            grid of 56, 64 to 32 and leaves 32.
         real_kernels: the binary convolutions take signs, as always, and multiply them by their kernels as these are:
             how a student learns in the first of two stages. It has the weights of one with binary kernels, one by one,
             and they count as binary ones.
@@ -69,7 +72,8 @@ def residual_student(
         A model from uint8 (batch, size, size, 3) to float32 logits (batch, classes).
 
     Raises:
-        UserError: widths and blocks differ in length, or a width is less than 1, or a binary one no multiple of 32.
+        UserError: widths and blocks differ in length, or a width is less than 1, or a binary one no multiple of 32, or
+            the student's size is larger than the images'.
     """
     if len(widths) != len(blocks) or not widths or min(blocks) < 1:
         raise UserError(
@@ -79,9 +83,12 @@ def residual_student(
         raise UserError(f"widths {list(widths)}: expected positive numbers")
     if binary and any(width % CHANNEL_MULTIPLE for width in widths):
         raise UserError(f"widths {list(widths)}: expected multiples of {CHANNEL_MULTIPLE}, as the mobile kernels need")
+    student_size = student_size or size
+    if student_size > size:
+        raise UserError(f"student_size {student_size} for images of {size} pixels: expected at most theirs")
     images = layers.Input((size, size, 3), dtype="uint8", name="image")
-    normalised = Normalisation("symmetric", name="normalisation")(images)
-    x = (_deep_stem if stem == "deep" else _plain_stem)(normalised, size, widths[0])
+    shrunk = _shrunk(Normalisation("symmetric", name="normalisation")(images), size, student_size)
+    x = (_deep_stem if stem == "deep" else _plain_stem)(shrunk, student_size, widths[0])
     unit = _react_unit if block == "react" else _bireal_unit
     convolution = _real_convolution if not binary else _unsigned_convolution if real_kernels else _binary_convolution
     for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
@@ -100,6 +107,7 @@ def widest_widths(
     binary: bool,
     block: Block = "bireal",
     stem: Stem = "plain",
+    student_size: int | None = None,
 ) -> tuple[int, ...]:
     """Returns the channels of the widest student that costs no more than this; of the cheapest if none is so cheap.
 
@@ -112,18 +120,20 @@ def widest_widths(
         blocks: binary convolutions in each stage.
         most_flops: FLOPs of an image, see `macs`.
         binary: False for the real-valued twin.
-        block: as for `residual_student`.
-        stem: likewise.
+        block: like the next two, as for `residual_student`.
+        stem: see there.
+        student_size: see there.
 
     Raises:
-        UserError: a stage has no block.
+        UserError: a stage has no block, or as in `residual_student`.
     """
     found: tuple[int, ...] = ()
     for first in (CHANNEL_MULTIPLE * 2**power for power in range(-2, 5)):
         widths = tuple(max(CHANNEL_MULTIPLE, int(first * 2**stage)) for stage in range(len(blocks)))
         if widths == found:
             continue
-        if found and macs(residual_student(size, classes, widths, blocks, binary, block, stem)).flops > most_flops:
+        student = residual_student(size, classes, widths, blocks, binary, block, stem, student_size)
+        if found and macs(student).flops > most_flops:
             break
         found = widths
     return found
@@ -198,6 +208,13 @@ def _shape_in_words(network: tf.keras.Model) -> str:
         "twin": "false" if any(map(is_binary, network.variables)) else "true",
     }
     return " ".join(f"--{flag} {value}".replace(", ", ",") for flag, value in flags.items())
+
+
+def _shrunk(x: tf.Tensor, size: int, smaller: int) -> tf.Tensor:
+    """Returns images of a smaller side: means of whole pixels as far as they go, lest texture alias."""
+    if (factor := size // smaller) > 1:
+        x = layers.AveragePooling2D(factor, name="shrinking")(x)
+    return x if x.shape[1] == smaller else layers.Resizing(smaller, smaller, "bilinear", name="resizing")(x)
 
 
 def _plain_stem(x: tf.Tensor, size: int, channels: int) -> tf.Tensor:

@@ -40,9 +40,8 @@ def student_widths(settings: StudentSettings, teacher: tf.keras.Model, size: int
             f"--widths auto given with --student_init {settings.student_init}, which has its own: give those, or "
             "--student_init scratch"
         )
-    most = _STUDENTS_SHARE * macs(teacher).flops
-    classes, binary = teacher.output_shape[-1], not settings.twin
-    return widest_widths(size, classes, settings.blocks, most, binary, settings.block, settings.stem)
+    shape = {name: value for name, value in settings.shape.items() if name != "widths"}
+    return widest_widths(size, teacher.output_shape[-1], most_flops=_STUDENTS_SHARE * macs(teacher).flops, **shape)
 
 
 def found_replicas(settings: TeachSettings | TrainSettings, told: Callable[[str], None]) -> Replicas:

@@ -9,8 +9,8 @@ from envise_tf.runs.job import Job, found_adaptation, found_job, found_objective
 from envise_tf.settings import TrainSettings
 
 _STUDENTS_OWN = {
-    *("objectives", "widths", "blocks", "block", "stem", "windows", "learning_rate", "binary_rate", "warmup"),
-    *("flip", "shift", "cutout", "mixup", "mixed", "out"),
+    *("objectives", "widths", "blocks", "block", "stem", "student_size", "windows", "learning_rate", "binary_rate"),
+    *("warmup", "flip", "shift", "cutout", "mixup", "mixed", "out"),
 }
 """Settings that change neither images nor teacher."""
 

@@ -67,6 +67,7 @@ class StudentSettings(Checked):
         block: what surrounds each of them; react learns where each sign turns, and costs three more additions of maps.
         stem: what stands before them; deep is two real-valued convolutions in place of one, and halves the grid, so
             that twice the widths take about the same work.
+        student_size: side in pixels to which the student shrinks the images inside; default: theirs.
         twin: use the real-valued counterpart in place of the binary student.
         objectives: losses by name, each with its weight and options, such as --objectives.soft_label.weight 1; see
             docs/objectives.md.
@@ -77,6 +78,7 @@ class StudentSettings(Checked):
     blocks: tuple[Count, ...] = (4, 4, 4)
     block: Literal["bireal", "react"] = "bireal"
     stem: Literal["plain", "deep"] = "plain"
+    student_size: Side | None = None
     twin: bool = False
     objectives: dict[str, dict[str, Any]] = dataclasses.field(
         default_factory=lambda: {
@@ -84,6 +86,13 @@ class StudentSettings(Checked):
             "attention_triplet": {"weight": 1.0, "margin": 0.5},
         }
     )
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What `residual_student` is told beside the sizes of input and output; widths may be "auto"."""
+        widths = self.widths if self.widths == "auto" else list(self.widths)
+        shape = {"widths": widths, "blocks": list(self.blocks), "binary": not self.twin}
+        return {**shape, "block": self.block, "stem": self.stem, "student_size": self.student_size}
 
 
 @dataclass(frozen=True)

@@ -305,9 +305,7 @@ def _workshop(settings: StreamSettings, sight: Sight, size: int) -> Workshop:
     widths = student_widths(settings, sight.teacher.model, size)
 
     def build(classes: int) -> tf.keras.Model:
-        return residual_student(
-            size, classes, widths, settings.blocks, not settings.twin, settings.block, settings.stem
-        )
+        return residual_student(size, classes, **settings.shape | {"widths": widths})
 
     teacher = StreamTeacher(sight.teacher, settings.adapt, settings.outlier_rate)
     return Workshop(teacher, objectives, build, sight.labelled if settings.rule == "accuracy" else None)

@@ -158,13 +158,13 @@ def student_figures(
         "images_per_second": steps * settings.batch_size / seconds,
         "steps": steps,
         "seconds": seconds,
-        "architecture": {"network": "residual_student", "size": size, "classes": classes, **_shape(settings)},
+        "architecture": {"network": "residual_student", "size": size, "classes": classes, **settings.shape},
         "parameters": student.count_params(),
     }
 
 
 def _new_student(settings: TrainSettings, size: int, classes: int, real_kernels: bool = False) -> tf.keras.Model:
-    return residual_student(size, classes, **_shape(settings), real_kernels=real_kernels)
+    return residual_student(size, classes, **settings.shape, real_kernels=real_kernels)
 
 
 def _with_real_kernels(settings: TrainSettings, student: tf.keras.Model) -> tf.keras.Model:
@@ -172,9 +172,3 @@ def _with_real_kernels(settings: TrainSettings, student: tf.keras.Model) -> tf.k
     other = _new_student(settings, size, classes, real_kernels=True)
     other.set_weights(student.get_weights())
     return other
-
-
-def _shape(settings: TrainSettings) -> dict[str, Any]:
-    assert settings.widths != "auto"  # picked when the job was found
-    shape = {"widths": list(settings.widths), "blocks": list(settings.blocks)}
-    return {**shape, "binary": not settings.twin, "block": settings.block, "stem": settings.stem}

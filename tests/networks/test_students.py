@@ -30,9 +30,9 @@ def _seed():
     tf.keras.utils.set_random_seed(2)
 
 
-def shallow_student(classes=5, binary=True, block="bireal", stem="plain"):
+def shallow_student(classes=5, binary=True, block="bireal", stem="plain", student_size=None):
     """A stage of two units and a halved one, with weights as unlike each other as after training."""
-    student = residual_student(8, classes, widths=(32, 64), blocks=(2, 1), binary=binary, block=block, stem=stem)
+    student = residual_student(8, classes, (32, 64), (2, 1), binary, block, stem, student_size)
     random = np.random.default_rng(3)
     student.set_weights(
         [random.uniform(0.1, 1.0, weight.shape) - 0.3 * (weight.ndim > 1) for weight in student.get_weights()]
@@ -117,10 +117,11 @@ def test_every_binary_convolution_becomes_one_mobile_operator(size, stem):
 
 
 @pytest.mark.parametrize(
-    ("block", "stem", "additions"), [("bireal", "plain", 1), ("react", "plain", 4), ("bireal", "deep", 1)]
+    ("block", "stem", "student_size", "additions"),
+    [("bireal", "plain", None, 1), ("react", "plain", None, 4), ("bireal", "deep", None, 1), ("bireal", "plain", 6, 1)],
 )
-def test_the_mobile_interpreter_answers_as_keras(block, stem, additions):
-    student = shallow_student(block=block, stem=stem)
+def test_the_mobile_interpreter_answers_as_keras(block, stem, student_size, additions):
+    student = shallow_student(block=block, stem=stem, student_size=student_size)
     converted = larq_compute_engine.convert_keras_model(student)
     counts = operators(converted)
     assert [counts[name] for name in ("LceBconv2d", "LceQuantize", "PRELU")] == [3, 3, 3]
@@ -168,6 +169,32 @@ def test_behind_a_deep_stem_twice_the_widths_take_the_same_binary_work():
     assert [each.binary_macs for each in (plain, deep)] == [103809024, 103809024]
     # By hand: 27 x 16 on 32 x 32, 9 x 16 x 64 on 16 x 16, the 1x1 convolutions on 8 x 8 and 4 x 4, and the logits.
     assert deep.float_macs == 27 * 16 * 32**2 + 9 * 16 * 64 * 16**2 + 64 * 128 * 8**2 + 128 * 256 * 4**2 + 256 * 5
+
+
+@pytest.mark.parametrize(
+    ("student_size", "layer_names"),
+    [(24, []), (12, ["shrinking"]), (16, ["resizing"]), (10, ["shrinking", "resizing"])],
+)
+def test_a_student_of_a_smaller_size_answers_as_one_for_shrunken_images(student_size, layer_names):
+    student = residual_student(24, 5, (32,), (1,), student_size=student_size)
+    small = residual_student(student_size, 5, (32,), (1,))
+    small.set_weights(student.get_weights())
+    assert [layer.name for layer in student.layers if layer.name in ("shrinking", "resizing")] == layer_names
+    images = np.random.default_rng(4).integers(0, 256, (2, 24, 24, 3)).astype(np.float32)
+    # Not uint8, so that no shrunken pixel is rounded.
+    answer = tf.keras.Model(small.layers[1].output, small.output)
+    means = images if student_size > 12 else images.reshape(2, 12, 2, 12, 2, 3).mean(axis=(2, 4))
+    shrunken = tf.image.resize(means, (student_size, student_size))
+    whole = tf.keras.Model(student.layers[1].output, student.output)
+    np.testing.assert_allclose(
+        whole(student.layers[1](images)), answer(small.layers[1](shrunken)), rtol=1e-4, atol=1e-5
+    )
+    assert macs(student).flops == macs(small).flops
+
+
+def test_a_student_larger_than_its_images_is_refused():
+    with pytest.raises(UserError, match="student_size 48 for images of 32 pixels: expected at most theirs"):
+        residual_student(32, 5, (32,), (1,), student_size=48)
 
 
 def test_a_learned_shift_moves_the_sign():

@@ -221,6 +221,7 @@ def test_a_student_is_picked_by_the_teachers_work(tmp_path, capsys):
         (["--teacher", "cifar100-disjont"], "cifar100-disjoint"),
         (["--scenario", "digit"], "digits"),
         (["--widths", "[33]"], "multiples of 32"),
+        (["--student_size", "48"], "student_size 48 for images of 32 pixels"),
         (["--image_size", "64"], "32x32"),
         (["--prior", "{zero: 0.5, oen: 0.5}"], "nearest: one"),
         (["--prior", "{zero: 0.5, one: 0}"], "more than 0"),
