@@ -412,7 +412,7 @@ class Task:
 
 def task_settings(settings: AdaptationSettings, role: Role) -> TrainSettings:
     """Returns the settings of a distillation before or after the change: those of the zoo, but shorter."""
-    preset, _ = parsed(TrainSettings, "train", "", ["--preset", "cifar100-zoo"])
+    preset, _ = parsed(TrainSettings, "train", "", ["--preset", "cifar100-zoo", "--preset", "wide-resnet"])
     return dataclasses.replace(
         preset,
         scenario=SCENARIOS[role],

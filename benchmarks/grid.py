@@ -1,8 +1,8 @@
 """python benchmarks/grid.py GRID: a table of trainings: scenario x kind of student x seed, each trained and evaluated.
 
 GRID is the path of a YAML file, such as benchmarks/grids/objectives.yaml: what all cells have in common, what each kind
-changes, and which cells there are, the most telling first. A kind's preset is laid over the common one. A cell is a run
-of train in runs/grid/GRID/; a finished one is never trained again and an unfinished one is resumed, so that the command
+changes, and which cells there are, the most telling first. A kind's preset is laid over the common ones. A cell is a
+run of train in runs/grid/GRID/; a finished one is never trained again and an unfinished one is resumed, so the command
 can be killed and started again at any moment. After each cell the table beside this file, GRID.json, has one row more;
 rows of cells that were trained elsewhere stay in it, and `--missing` does not train these again. A cell that fails is
 named and left for the next time.
@@ -152,7 +152,8 @@ def cells_of(grid: dict[str, Any]) -> Iterator[Cell]:
             if (place := (scenario, kind, seed)) not in seen:
                 seen.add(place)
                 asked = [grid["settings"], grid["kinds"][kind], {"scenario": scenario, "seed": seed}]
-                presets = [settings["preset"] for settings in asked if "preset" in settings]
+                named = (settings.get("preset", []) for settings in asked)
+                presets = [name for names in named for name in ([names] if isinstance(names, str) else names)]
                 settings = {key: value for each in asked for key, value in each.items() if key != "preset"}
                 yield Cell(*place, presets, settings)
 

@@ -6,7 +6,7 @@ Ratios of steps measured in turn in one process, on the images of a preset of tr
 - input: training on the stream over training on one batch kept in memory. 1.0 means that the input pipeline never
   lets the networks wait;
 - pytorch, where `--python` names an interpreter with torch: a step with the soft label alone over one of a loop in
-  PyTorch, with networks, batch and precision of the preset cifar100-zoo.
+  PyTorch, with networks, batch and precision of the presets cifar100-zoo and wide-resnet.
 
 Writes step_cost.json beside this file.
 """
@@ -19,8 +19,10 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+import yaml
 
 from envise_tf import progress
 from envise_tf.distillation import training
@@ -31,7 +33,7 @@ from envise_tf.images.windows import Augmentation
 from envise_tf.networks.students import residual_student
 from envise_tf.run import provenance
 from envise_tf.runs.job import Job, found_job, found_objectives, learned_classes
-from envise_tf.settings import TrainSettings, parsed, preset_names
+from envise_tf.settings import TrainSettings, parsed, preset_file, preset_names
 
 import tensorflow as tf  # isort: skip  (after envise_tf, which asks for Keras 2)
 
@@ -53,7 +55,10 @@ def main() -> None:
     """Measures the ratios and writes them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--preset", default="cifar100-zoo", help="of train, whose images, networks and batches are taken"
+        "--preset",
+        nargs="+",
+        default=["cifar100-zoo", "wide-resnet"],
+        help="of train, whose images, networks and batches are taken",
     )
     parser.add_argument("--data_dir")
     parser.add_argument("--objectives", nargs="+", default=objective_presets(), help="presets that are laid over it")
@@ -98,21 +103,21 @@ def main() -> None:
 
 
 def objective_presets() -> list[str]:
-    """Returns the presets of train that are laid over another one, for they name no images."""
-    settings = {name: parsed(TrainSettings, "train", "", ["--preset", name])[0] for name in preset_names("train")}
-    return [name for name, of in settings.items() if of.source is None]
+    """Returns the presets of train that are laid over another one, for they name objectives and no images."""
+    settings = {name: yaml.safe_load(preset_file("train", name).read_text()) for name in preset_names("train")}
+    return [name for name, of in settings.items() if "objectives" in of and "source" not in of]
 
 
-def settings_of(preset: str, objective: str, data_dir: str | None) -> TrainSettings:
-    """Returns the settings of a preset with those of an objective's preset laid over it."""
-    words = ["--preset", preset, "--preset", objective, "--classes", "pinned"]
+def settings_of(presets: Sequence[str], objective: str, data_dir: str | None) -> TrainSettings:
+    """Returns the settings of presets with those of an objective's preset laid over them."""
+    words = [word for preset in [*presets, objective] for word in ("--preset", preset)] + ["--classes", "pinned"]
     return parsed(TrainSettings, "train", "", [*words, *(["--data_dir", data_dir] if data_dir else [])])[0]
 
 
 def step_of(job: Job, settings: TrainSettings) -> Step:
     """Returns the compiled training function of a new student."""
     classes = learned_classes(job, None)
-    student = residual_student(job.size, len(classes), settings.widths, settings.blocks)
+    student = residual_student(job.size, len(classes), **settings.shape)
     distiller = Distiller(student, job.teacher.model, classes, found_objectives(settings))
     distiller.compile(adam_for(distiller, settings.learning_rate))
     return distiller.make_train_function()

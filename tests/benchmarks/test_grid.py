@@ -68,8 +68,9 @@ def test_shipped_grids_name_settings_and_objectives_that_there_are(path, tmp_pat
 
 def test_the_preset_of_a_kind_is_laid_over_the_common_one(tmp_path):
     text = SMALL.replace("{objectives: {hard_label: {weight: 1.0}}}", "{preset: oskd, window: 128}")
+    text = text.replace("preset: digits", "preset: [digits, wide-resnet]")
     *_, cell = grid.cells_of(grid.loaded(written(tmp_path, text)))
-    assert cell.presets == ["digits", "oskd"]
+    assert cell.presets == ["digits", "wide-resnet", "oskd"]
     assert (cell.settings["window"], cell.settings["windows"]) == (128, 1)
     assert "preset" not in cell.settings
 
