@@ -38,8 +38,6 @@ OUTLIER_RATE = 0.05
 WORK = (25, 50, 100, 200)
 """MFLOPs an image."""
 BATCH = 256
-POINTS = 60
-"""Of a curve in the picture."""
 PANELS_ACROSS = 3
 
 
@@ -79,16 +77,14 @@ class Pair:
         }
 
     def row(self) -> dict[str, Any]:
-        """Returns the row of the table: both networks alone, and the cascade for some work and along a curve."""
+        """Returns the row of the table: both networks alone, and the cascade at each amount of work."""
         nothing, everything = self.curve.accuracy[[0, -1]].tolist()
-        along = np.linspace(self.student_flops, self.student_flops + self.teacher_flops, POINTS)
         return {
             "scenario": self.scenario,
             "pair": self.name,
             "student": {"flops": self.student_flops, "accuracy": nothing},
             "teacher": {"flops": self.teacher_flops, "accuracy": everything},
             "cascade": [self.at(1e6 * work) for work in WORK],
-            "curve": [self.at(flops) for flops in along.tolist()],
         }
 
 
@@ -140,8 +136,11 @@ def picture(rows: list[dict[str, Any]]) -> Figure:
         axes.set_axis_off()
     for axes, scenario in zip(panels, scenarios, strict=False):
         for row in (row for row in rows if row["scenario"] == scenario):
-            work, accuracy = (np.array([point[key] for point in row["curve"]]) for key in ("flops", "accuracy"))
-            axes.plot(work / 1e6, 100 * accuracy, color=colours[row["pair"]], label=row["pair"])
+            student, teacher = row["student"], row["teacher"]
+            all_deferred = {"flops": student["flops"] + teacher["flops"], "accuracy": teacher["accuracy"]}
+            points = [student, *row["cascade"], all_deferred]
+            work, accuracy = (np.array([point[key] for point in points]) for key in ("flops", "accuracy"))
+            axes.plot(work / 1e6, 100 * accuracy, "o-", markersize=3, color=colours[row["pair"]], label=row["pair"])
         axes.set(
             title=scenario,
             xlabel="work, MFLOPs an image",
