@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,17 +60,11 @@ def least_sure(evaluation: Evaluation) -> list[Picture]:
 
 def deferred(evaluation: Evaluation) -> list[Picture]:
     """Returns the images of the promise that the student leaves to the teacher, the lowest scores first."""
-    names, promising = evaluation.class_names, evaluation.promising
-    own = np.take(evaluation.finished.teacher_classes, promising.own_class)
-    score = evaluation.seen[evaluation.score][1].score
-    return [
-        Picture(
-            photograph_uri(promising.outputs.images[row]),
-            f"teacher: {names[promising.teacher_class[row]]} ({_sure(promising, row)}); "
-            f"student: {names[own[row]]}, score {score[row]:.3g}",
-        )
-        for row in deferred_rows(evaluation)[:_SHOWN]
-    ]
+    return _pictures(
+        evaluation,
+        deferred_rows(evaluation)[:_SHOWN],
+        lambda student, teacher, _: f"teacher: {teacher}; student: {student}",
+    )
 
 
 def rare(evaluation: Evaluation) -> list[Picture]:
@@ -116,17 +111,25 @@ def deferred_rows(evaluation: Evaluation) -> np.ndarray:
 
 
 def _answered(evaluation: Evaluation, rows: np.ndarray) -> list[Picture]:
+    return _pictures(
+        evaluation,
+        rows,
+        lambda student, teacher, agrees: student if agrees else f"{student}; teacher: {teacher}",
+    )
+
+
+def _pictures(evaluation: Evaluation, rows: np.ndarray, told: Callable[[str, str, bool], str]) -> list[Picture]:
+    """Returns images of the promise; `told` is given what student and teacher say, and whether they agree."""
     names, promising = evaluation.class_names, evaluation.promising
     own = np.take(evaluation.finished.teacher_classes, promising.own_class)
     score = evaluation.seen[evaluation.score][1].score
     return [
         Picture(
             photograph_uri(promising.outputs.images[row]),
-            f"{names[own[row]]}, score {score[row]:.3g}"
-            + (
-                ""
-                if own[row] == promising.teacher_class[row]
-                else f"; teacher: {names[promising.teacher_class[row]]} ({_sure(promising, row)})"
+            told(
+                f"{names[own[row]]}, score {score[row]:.3g}",
+                f"{names[promising.teacher_class[row]]} ({_sure(promising, row)})",
+                own[row] == promising.teacher_class[row],
             ),
         )
         for row in rows
