@@ -6,6 +6,7 @@ import difflib
 import errno
 import functools
 import reprlib
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,6 +70,11 @@ def shown(value: object) -> str:
     The aliases of some lines of YAML can stand for billions of values, which are not written out.
     """
     return _SHORT.repr(value)
+
+
+def as_word(path: object) -> str:
+    """Returns a path as a shell takes it for one word, for a line that says what to run."""
+    return shlex.quote(str(path))
 
 
 def reason_of(error: BaseException) -> str:

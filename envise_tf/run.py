@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from envise_tf import __version__
-from envise_tf.errors import UserError, interruptible
+from envise_tf.errors import UserError, as_word, interruptible
 from envise_tf.files import held, require_writable, whole
 from envise_tf.settings import Settings, as_yaml, with_absolute_paths
 
@@ -77,7 +77,8 @@ class Run:
     def _require_none(self) -> None:
         if self.settings_file.exists():
             raise UserError(
-                f"{self.folder} already holds a run: resume it with --resume {self.folder}, or choose another --out"
+                f"{self.folder} already holds a run: resume it with --resume {as_word(self.folder)}, "
+                "or choose another --out"
             )
 
     def begin(self, settings: Settings) -> None:
@@ -89,7 +90,7 @@ class Run:
 
     def resumable(self, command: str) -> AbstractContextManager[None]:
         """Returns a context in which Ctrl-C says how the run is resumed, once it has begun."""
-        line = f"resume it with python -m envise_tf.{command} --resume {self.folder}"
+        line = f"resume it with python -m envise_tf.{command} --resume {as_word(self.folder)}"
         return interruptible(lambda: line if self.settings_file.exists() else None)
 
     @property

@@ -24,7 +24,7 @@ from envise_tf.deferral.held_back import HeldBack
 from envise_tf.deferral.regret import regret
 from envise_tf.deferral.threshold import Threshold, chosen_threshold
 from envise_tf.distillation.distiller import student_class_of
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, as_word
 from envise_tf.export.app import assets_folder, write_build
 from envise_tf.export.bundle import (
     MANIFEST,
@@ -313,7 +313,9 @@ def _show(bundle: Bundle, run: str) -> None:
         reason = threshold["why_all_deferred"]
         told = f"promises: {threshold['promise']}" if reason is None else f"defers everything: {reason}"
         _CONSOLE.print(f"{_FILES[which]} {told}", soft_wrap=True)
-    _CONSOLE.print(f"next: python -m envise_tf.export.verify {bundle.folder} --run {run}", soft_wrap=True)
+    _CONSOLE.print(
+        f"next: python -m envise_tf.export.verify {as_word(bundle.folder)} --run {as_word(run)}", soft_wrap=True
+    )
 
 
 def _show_build(written: list[Path], bundle: Bundle) -> None:

@@ -1,11 +1,13 @@
 """What an interrupted command says, and what an error looks like."""
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from envise_tf.errors import Interrupted, UserError, interruptible, reports_user_errors, shown
+from envise_tf.errors import Interrupted, UserError, as_word, interruptible, reports_user_errors, shown
 
 
 def interrupted(*left: str | None) -> None:
@@ -72,3 +74,8 @@ command()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr == "error: the disk is full\n"
+
+
+@pytest.mark.parametrize("folder", ["runs/mine", "runs/EfficientNet Lite, deep stem", "runs/it's"])
+def test_a_line_that_says_what_to_run_is_read_by_a_shell_as_it_was_meant(folder):
+    assert shlex.split(f"python -m envise_tf.evaluate {as_word(Path(folder))}")[3:] == [folder]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from envise_tf import progress
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, as_word
 from envise_tf.run import Run
 from envise_tf.settings import SweepSettings, settings_of_run, with_absolute_paths
 from envise_tf.tuning.ranking import FIGURES
@@ -120,7 +120,7 @@ def _require_same(settings: SweepSettings, space: str, run: Run) -> None:
         if name not in (*_MAY_CHANGE, "space") and asked[name] != stored[name]:
             raise UserError(
                 f"{run.folder} holds a sweep with {name} {stored[name]}, here it is {asked[name]}: resume it with "
-                f"--resume {run.folder}, or give another --out"
+                f"--resume {as_word(run.folder)}, or give another --out"
             )
     if yaml.safe_load(space) != yaml.safe_load((run.folder / SPACE_FILE).read_text("utf-8")):
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.errors import UserError, reason_of
+from envise_tf.errors import UserError, as_word, reason_of
 from envise_tf.files import require_writable, whole
 from envise_tf.images.photographs import decoded_square, images_below, read_photograph, skipped
 from envise_tf.networks.keras3.comparison import Comparison, compared
@@ -51,7 +51,7 @@ def convert(settings: ConvertSettings) -> None:
         except NoAnswerError as error:
             print(f"nothing was compared: {error}; Keras {keras_version(model)} wrote {model}")
     print(f"written: {out}")
-    print(f"next: python -m envise_tf.train --teacher {out} --stream photos/")
+    print(f"next: python -m envise_tf.train --teacher {as_word(out)} --stream photos/")
 
 
 def _comparison(model: Path, written: tf.keras.Model, images: np.ndarray) -> Comparison:

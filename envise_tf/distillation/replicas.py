@@ -29,7 +29,7 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from envise_tf.distillation.synchronised import SynchronisedBatchNormalization
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, as_word
 from envise_tf.run import Run
 
 Strategy = Literal["one", "mirrored", "multi_worker", "tpu"]
@@ -185,7 +185,7 @@ class Replicas:
             who = f"worker {', '.join(lost)}" if lost else "the connection to another worker"
             raise UserError(
                 f"{who} was lost ({type(error).__name__}), and the others end too: "
-                f"start all workers again with --resume {run.folder}"
+                f"start all workers again with --resume {as_word(run.folder)}"
             ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, as_word
 from envise_tf.networks.keras3.exported import is_exported
 from envise_tf.networks.keras3.file import is_keras3
 
@@ -42,9 +42,10 @@ def require_keras2(path: Path) -> None:
     if is_exported(path):
         raise UserError(
             f"{path} is a SavedModel without layers, as model.export writes it: give the .keras file of the network, "
-            f"or what python -m envise_tf.convert {path} makes of it"
+            f"or what python -m envise_tf.convert {as_word(path)} makes of it"
         )
     if path.is_file() and is_keras3(path):
         raise UserError(
-            f"{path} is a network of Keras 3: make one of Keras 2 of it, with python -m envise_tf.convert {path}"
+            f"{path} is a network of Keras 3: make one of Keras 2 of it, with "
+            f"python -m envise_tf.convert {as_word(path)}"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from envise_tf.errors import UserError, nearest_names, reason_of
+from envise_tf.errors import UserError, as_word, nearest_names, reason_of
 from envise_tf.networks.code import load_keras
 from envise_tf.networks.formats import require_keras2
 from envise_tf.networks.imagenet import IMAGENET_NAMES, ImagenetReference, imagenet_classes, imagenet_classifier
@@ -251,7 +251,7 @@ def _names_of_run(run: Path) -> tuple[str, ...]:
             return tuple(classes["teacher_names"]) if classes.get("is_named", True) else ()
         return tuple(json.loads((run / "result.json").read_text())["class_names"])
     except FileNotFoundError:
-        raise UserError(f"{run} holds no finished run of teach: resume it with --resume {run}") from None
+        raise UserError(f"{run} holds no finished run of teach: resume it with --resume {as_word(run)}") from None
 
 
 def _names_in(path: Path) -> tuple[str, ...]:

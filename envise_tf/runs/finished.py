@@ -15,7 +15,7 @@ from envise_tf.deferral.scores import load_score
 from envise_tf.deferral.scores.outputs import Observer
 from envise_tf.deferral.threshold import Threshold
 from envise_tf.distillation.distiller import student_class_of
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, as_word
 from envise_tf.networks.code import load_keras
 from envise_tf.networks.loading import Classifier
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
@@ -134,7 +134,7 @@ def load_cascade(folder: str) -> Cascade:
     run = Run(Path(folder))
     _require_finished(run)
     if not (run.folder / THRESHOLD_FILE).exists():
-        raise UserError(f"{folder} has no threshold yet: choose one by python -m envise_tf.evaluate {folder}")
+        raise UserError(f"{folder} has no threshold yet: choose one by python -m envise_tf.evaluate {as_word(folder)}")
     student = load_keras(run.folder / "student.keras")
     teacher = load_keras(run.folder / "teacher.keras")
     threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
@@ -152,4 +152,6 @@ def _require_finished(run: Run) -> None:
     if not run.settings_file.exists() or not (run.folder / "classes.json").exists():
         raise UserError(f"{run.folder} holds no run of train: expected the folder of a finished one")
     if not (run.folder / "student.keras").exists() or not (run.folder / "result.json").exists():
-        raise UserError(f"{run.folder} is not finished: resume it with python -m envise_tf.train --resume {run.folder}")
+        raise UserError(
+            f"{run.folder} is not finished: resume it with python -m envise_tf.train --resume {as_word(run.folder)}"
+        )

@@ -13,7 +13,7 @@ from scipy import special
 from envise_tf import progress
 from envise_tf.distillation import training
 from envise_tf.distillation.replicas import Replicas
-from envise_tf.errors import UserError
+from envise_tf.errors import UserError, as_word
 from envise_tf.images.halves import Part
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
@@ -52,7 +52,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
     if resumed and (Path(str(settings.out)) / "result.json").exists():
         raise UserError(
             f"{settings.out} is finished: there is nothing to resume; python -m envise_tf.train --source "
-            f"{settings.source} --teacher {settings.out} takes it as a teacher"
+            f"{as_word(settings.source)} --teacher {as_word(settings.out)} takes it as a teacher"
         )
     with opened_run(settings, "teach", resumed, replicas) as run:
         training.prepare(settings.seed, settings.precision)
@@ -73,7 +73,7 @@ def teach(settings: TeachSettings, resumed: bool) -> Run:
         result = _result(final, source, settings, entries, labelled)
         run.write_json("result.json", result)
         print(f"accuracy on the test split: {result['accuracy']:.4f}")
-        print(f"next: python -m envise_tf.train --source {settings.source} --teacher {run.folder}")
+        print(f"next: python -m envise_tf.train --source {as_word(settings.source)} --teacher {as_word(run.folder)}")
     return run
 
 

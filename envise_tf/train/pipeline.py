@@ -18,7 +18,7 @@ from envise_tf.distillation import training
 from envise_tf.distillation.answers import answered
 from envise_tf.distillation.distiller import Distiller
 from envise_tf.distillation.replicas import Replicas
-from envise_tf.errors import UserError, some_of
+from envise_tf.errors import UserError, as_word, some_of
 from envise_tf.evaluate.pipeline import evaluate
 from envise_tf.networks.labelled import CALIBRATION_FILE
 from envise_tf.prior.adaptation import PRIOR_FILE, Adaptation
@@ -61,7 +61,7 @@ def distilled_and_evaluated(settings: TrainSettings, resumed: bool) -> Run:
             with run.resumable("train"):
                 evaluate(EvaluateSettings(str(run.folder), settings.data_dir))
         else:
-            _CONSOLE.print(f"next: python -m envise_tf.evaluate {run.folder}", soft_wrap=True)
+            _CONSOLE.print(f"next: python -m envise_tf.evaluate {as_word(run.folder)}", soft_wrap=True)
     if settings.with_twin:
         twin = Run(Path(settings.out or run.folder) / "twin")
         # No generic twin is shipped: it learns from scratch.
