@@ -12,7 +12,7 @@ from envise_tf.deferral.scores import load_score
 from envise_tf.deferral.scores.outputs import Observer
 from envise_tf.deferral.scores.score import OutlierScore
 from envise_tf.deferral.threshold import Threshold
-from envise_tf.errors import UserError, as_word
+from envise_tf.errors import UserError
 from envise_tf.export.bundle import Student
 from envise_tf.images.loading import load_source
 from envise_tf.images.source import Source
@@ -20,7 +20,7 @@ from envise_tf.networks.split import split
 from envise_tf.networks.tracing import traced
 from envise_tf.prior.adaptation import Adaptation
 from envise_tf.prior.adapted import raw_teacher
-from envise_tf.runs.finished import SCORE_FILE, THRESHOLD_FILE, FinishedRun, load_run
+from envise_tf.runs.finished import SCORE_FILE, FinishedRun, load_run, saved_threshold
 from envise_tf.runs.job import Job
 
 _BATCH = 64
@@ -138,15 +138,10 @@ def real_images(job: Job, source: str | None, data_dir: str | None, count: int) 
 
 def _answering(finished: FinishedRun) -> Answering:
     run = finished.run
-    if not (run.folder / THRESHOLD_FILE).exists():
-        raise UserError(
-            f"{run.folder} has no threshold yet: choose one by python -m envise_tf.evaluate {as_word(run.folder)}"
-        )
-    threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
     return Answering(
         network=finished.student,
         score=load_score(run.folder / SCORE_FILE),
-        threshold=threshold,
+        threshold=saved_threshold(run),
         per_class=run.read_json("result.json")["evaluation"]["settings"]["per_class"],
         is_twin=finished.job.settings.twin,
     )

@@ -83,11 +83,11 @@ def to_fine_tune(
     """Returns a network to train on other images, see `imagenet_classifier`.
 
     Args:
-        reference: as there.
-        size: as there.
+        reference: which network, and the size that it works at.
+        size: side of the square images in pixels.
         classes: number of logits.
-        wordnet_ids: of the classes, or none. Where all of them are ImageNet's, the last layer is ImageNet's, too, and
-            the network is right about many images before it is trained; else it is one of random weights.
+        wordnet_ids: the ids of the classes, or none. If all of them are among ImageNet's 1,000, the last layer keeps
+            ImageNet's weights for them, so that the network starts out well; otherwise its weights are random.
     """
     if wordnet_ids and set(wordnet_ids) <= set(imagenet_classes()):
         return imagenet_classifier(reference, size, wordnet_ids)

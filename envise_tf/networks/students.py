@@ -62,8 +62,8 @@ def residual_student(
         binary: False gives the real-valued twin: the same layers without their two quantisers.
         block: what surrounds each binary convolution, see the module.
         stem: what the first of them looks at, see the module.
-        student_size: side to which a layer inside shrinks the images, or None for theirs. A plain stem brings 224 to a
-            grid of 56, 64 to 32 and leaves 32.
+        student_size: side to which the student shrinks its images; None keeps their size. A plain stem turns 224
+            pixels into a grid of 56 and 64 into one of 32, and leaves 32 as they are.
         real_kernels: the binary convolutions take signs, as always, and multiply them by their kernels as these are:
             how a student learns in the first of two stages. It has the weights of one with binary kernels, one by one,
             and they count as binary ones.
@@ -120,9 +120,9 @@ def widest_widths(
         blocks: binary convolutions in each stage.
         most_flops: FLOPs of an image, see `macs`.
         binary: False for the real-valued twin.
-        block: like the next two, as for `residual_student`.
-        stem: see there.
-        student_size: see there.
+        block: what surrounds each binary convolution, see the module.
+        stem: what the first of them looks at, see the module.
+        student_size: side to which the student shrinks its images; None keeps their size.
 
     Raises:
         UserError: a stage has no block, or as in `residual_student`.

@@ -133,11 +133,9 @@ def load_cascade(folder: str) -> Cascade:
     """
     run = Run(Path(folder))
     _require_finished(run)
-    if not (run.folder / THRESHOLD_FILE).exists():
-        raise UserError(f"{folder} has no threshold yet: choose one by python -m envise_tf.evaluate {as_word(folder)}")
+    threshold = saved_threshold(run)
     student = load_keras(run.folder / "student.keras")
     teacher = load_keras(run.folder / "teacher.keras")
-    threshold = Threshold.from_dict(run.read_json(THRESHOLD_FILE))
     classes = run.read_json("classes.json")
     return keras_cascade(
         Observer(student),
@@ -146,6 +144,19 @@ def load_cascade(folder: str) -> Cascade:
         threshold,
         classes["teacher_classes"],
     )
+
+
+def saved_threshold(run: Run) -> Threshold:
+    """Returns the threshold that was chosen for a run.
+
+    Raises:
+        UserError: it has not been evaluated.
+    """
+    if not (run.folder / THRESHOLD_FILE).exists():
+        raise UserError(
+            f"{run.folder} has no threshold yet: choose one by python -m envise_tf.evaluate {as_word(run.folder)}"
+        )
+    return Threshold.from_dict(run.read_json(THRESHOLD_FILE))
 
 
 def _require_finished(run: Run) -> None:

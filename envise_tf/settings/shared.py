@@ -67,7 +67,7 @@ class StudentSettings(Checked):
         block: what surrounds each of them; react learns where each sign turns, and costs three more additions of maps.
         stem: what stands before them; deep is two real-valued convolutions in place of one, and halves the grid, so
             that twice the widths take about the same work.
-        student_size: side in pixels to which the student shrinks the images inside; default: theirs.
+        student_size: side in pixels to which the student shrinks its images; default: their own size.
         twin: use the real-valued counterpart in place of the binary student.
         objectives: losses by name, each with its weight and options, such as --objectives.soft_label.weight 1; see
             docs/objectives.md.

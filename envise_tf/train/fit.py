@@ -164,6 +164,7 @@ def student_figures(
 
 
 def _new_student(settings: TrainSettings, size: int, classes: int, real_kernels: bool = False) -> tf.keras.Model:
+    assert settings.widths != "auto"  # picked when the job was found
     return residual_student(size, classes, **settings.shape, real_kernels=real_kernels)
 
 

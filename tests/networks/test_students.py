@@ -107,7 +107,8 @@ def test_with_real_kernels_a_student_has_the_same_weights_and_answers_otherwise(
     np.testing.assert_allclose(real(IMAGES), binary(IMAGES), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "stem"), [(32, "plain"), (64, "plain"), (224, "plain"), (32, "deep")])
+@pytest.mark.parametrize("stem", ["plain", "deep"])
+@pytest.mark.parametrize("size", [32, 64, 224])
 def test_every_binary_convolution_becomes_one_mobile_operator(size, stem):
     student = residual_student(size, 5, (32, 64), (2, 1), stem=stem)
     counts = operators(larq_compute_engine.convert_keras_model(student))
